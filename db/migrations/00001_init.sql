@@ -165,6 +165,7 @@ CREATE TABLE live (
   lane              bigint NOT NULL,           -- 0 where the row waits in no lane
   rank              bigint NOT NULL,
   due_at            bigint NOT NULL,           -- next timer of this row; 0: none
+  deadline_at       bigint NOT NULL,           -- end of the whole-run timeout, in run rows; 0: none
   created_at        bigint NOT NULL,
   queued_at         bigint NOT NULL,
   started_at        bigint NOT NULL,

@@ -24,15 +24,6 @@ func Match(pattern, subject string) bool {
 	}
 }
 
-func isPattern(subject string) bool {
-	for token := range strings.SplitSeq(subject, ".") {
-		if token == "*" || token == ">" {
-			return true
-		}
-	}
-	return false
-}
-
 // checkSubject refuses what NATS would refuse or misread. Wildcards are allowed in patterns only.
 func checkSubject(subject string, allowPattern bool) error {
 	tokens := strings.Split(subject, ".")

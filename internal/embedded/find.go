@@ -81,20 +81,21 @@ func inspect(ctx context.Context, owner account, folder string) (*binaries, erro
 	if err != nil {
 		return nil, err
 	}
-	for _, program := range []string{"postgres", "initdb"} {
-		if path := filepath.Join(folder, program); !owner.canRun(path) {
+	var output []byte
+	for _, program := range []string{"initdb", "postgres"} {
+		path := filepath.Join(folder, program)
+		if !owner.canRun(path) {
 			return nil, fmt.Errorf("%s is missing, or the user that Postgres runs as may not execute it", path)
 		}
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(folder, "postgres"), "--version")
-	cmd.Env = childEnv()
-	output, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s --version: %w", cmd.Path, err)
+		cmd := exec.CommandContext(ctx, path, "--version") // Fails when a library is missing, too.
+		cmd.Env = childEnv()
+		if output, err = cmd.Output(); err != nil {
+			return nil, fmt.Errorf("%s --version: %w", path, err)
+		}
 	}
 	match := versionPattern.FindSubmatch(output)
 	if match == nil {
-		return nil, fmt.Errorf("%s --version says %q, which names no version", cmd.Path, strings.TrimSpace(string(output)))
+		return nil, fmt.Errorf("postgres --version in %s says %q, which names no version", folder, strings.TrimSpace(string(output)))
 	}
 	major, err := strconv.Atoi(string(match[1]))
 	if err != nil {

@@ -116,6 +116,10 @@ func (g *Group) start(ctx, base context.Context, service Service, failed chan *T
 func wait(ctx context.Context, failed <-chan *Task) error {
 	select {
 	case task := <-failed:
+		// A service that watches ctx itself may be quicker than we are.
+		if err := task.Err(); ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+			return nil
+		}
 		return failure(task)
 	case <-ctx.Done():
 		return nil

@@ -446,9 +446,10 @@ type Held struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	AssignmentId []byte                 `protobuf:"bytes,1,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
 	RunId        string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Task         string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
-	Generation   int32                  `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
-	Attempt      int32                  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// As the assignment gave it.
+	TaskNo     int32 `protobuf:"varint,3,opt,name=task_no,json=taskNo,proto3" json:"task_no,omitempty"`
+	Generation int32 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	Attempt    int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// How long it has been running; unset when it has not started.
 	Running       *durationpb.Duration `protobuf:"bytes,6,opt,name=running,proto3" json:"running,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -499,11 +500,11 @@ func (x *Held) GetRunId() string {
 	return ""
 }
 
-func (x *Held) GetTask() string {
+func (x *Held) GetTaskNo() int32 {
 	if x != nil {
-		return x.Task
+		return x.TaskNo
 	}
-	return ""
+	return 0
 }
 
 func (x *Held) GetGeneration() int32 {
@@ -626,7 +627,9 @@ type Assignment struct {
 	// Limit of this attempt, from its start.
 	ExecutionTimeout *durationpb.Duration `protobuf:"bytes,11,opt,name=execution_timeout,json=executionTimeout,proto3" json:"execution_timeout,omitempty"`
 	// W3C trace context of the trigger.
-	Traceparent   string `protobuf:"bytes,12,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Traceparent string `protobuf:"bytes,12,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// The task's number within its workflow version, from 1. Whatever is said about the assignment names it; the task's name is for people.
+	TaskNo        int32 `protobuf:"varint,13,opt,name=task_no,json=taskNo,proto3" json:"task_no,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -743,6 +746,13 @@ func (x *Assignment) GetTraceparent() string {
 		return x.Traceparent
 	}
 	return ""
+}
+
+func (x *Assignment) GetTaskNo() int32 {
+	if x != nil {
+		return x.TaskNo
+	}
+	return 0
 }
 
 type ParentOutput struct {
@@ -923,9 +933,10 @@ type Report struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	AssignmentId []byte                 `protobuf:"bytes,1,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
 	RunId        string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Task         string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
-	Generation   int32                  `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
-	Attempt      int32                  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// As the assignment gave it.
+	TaskNo     int32 `protobuf:"varint,3,opt,name=task_no,json=taskNo,proto3" json:"task_no,omitempty"`
+	Generation int32 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	Attempt    int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Types that are valid to be assigned to News:
 	//
 	//	*Report_Acknowledged
@@ -983,11 +994,11 @@ func (x *Report) GetRunId() string {
 	return ""
 }
 
-func (x *Report) GetTask() string {
+func (x *Report) GetTaskNo() int32 {
 	if x != nil {
-		return x.Task
+		return x.TaskNo
 	}
-	return ""
+	return 0
 }
 
 func (x *Report) GetGeneration() int32 {
@@ -1611,9 +1622,10 @@ type LogEntry struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	AssignmentId []byte                 `protobuf:"bytes,1,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
 	RunId        string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Task         string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
-	Generation   int32                  `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
-	Attempt      int32                  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// As the assignment gave it.
+	TaskNo     int32 `protobuf:"varint,3,opt,name=task_no,json=taskNo,proto3" json:"task_no,omitempty"`
+	Generation int32 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	Attempt    int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Counts the assignment's lines from 1, so that a line sent twice is stored once.
 	Sequence int64                  `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Time     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`
@@ -1670,11 +1682,11 @@ func (x *LogEntry) GetRunId() string {
 	return ""
 }
 
-func (x *LogEntry) GetTask() string {
+func (x *LogEntry) GetTaskNo() int32 {
 	if x != nil {
-		return x.Task
+		return x.TaskNo
 	}
-	return ""
+	return 0
 }
 
 func (x *LogEntry) GetGeneration() int32 {
@@ -1948,11 +1960,12 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\rListenRequest\x12&\n" +
 	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\x12!\n" +
 	"\asession\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\asession\x125\n" +
-	"\x04held\x18\x03 \x03(\v2\x16.tenon.workers.v1.HeldB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04held\"\xe4\x01\n" +
+	"\x04held\x18\x03 \x03(\v2\x16.tenon.workers.v1.HeldB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04held\"\xea\x01\n" +
 	"\x04Held\x12,\n" +
 	"\rassignment_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\fassignmentId\x12 \n" +
-	"\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12\x1d\n" +
-	"\x04task\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04task\x12\x1e\n" +
+	"\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12#\n" +
+	"\atask_no\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xac\x02(\x01R\x06taskNo\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x05R\n" +
 	"generation\x12\x18\n" +
@@ -1963,7 +1976,7 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\acancels\x18\x02 \x03(\v2\x18.tenon.workers.v1.CancelR\acancels\x12 \n" +
 	"\vwithdrawals\x18\x03 \x03(\fR\vwithdrawals\x12\x14\n" +
 	"\x05drain\x18\x04 \x01(\bR\x05drain\x12\x16\n" +
-	"\x06opened\x18\x05 \x01(\bR\x06opened\"\xc3\x03\n" +
+	"\x06opened\x18\x05 \x01(\bR\x06opened\"\xdc\x03\n" +
 	"\n" +
 	"Assignment\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x15\n" +
@@ -1981,7 +1994,8 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\aparents\x18\n" +
 	" \x03(\v2\x1e.tenon.workers.v1.ParentOutputR\aparents\x12F\n" +
 	"\x11execution_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationR\x10executionTimeout\x12 \n" +
-	"\vtraceparent\x18\f \x01(\tR\vtraceparent\"h\n" +
+	"\vtraceparent\x18\f \x01(\tR\vtraceparent\x12\x17\n" +
+	"\atask_no\x18\r \x01(\x05R\x06taskNo\"h\n" +
 	"\fParentOutput\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12%\n" +
 	"\voutput_json\x18\x02 \x01(\tB\x04\x90\xb5\x18\x01R\n" +
@@ -1994,11 +2008,12 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\rReportRequest\x12&\n" +
 	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\x12!\n" +
 	"\asession\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\asession\x12?\n" +
-	"\areports\x18\x03 \x03(\v2\x18.tenon.workers.v1.ReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\areports\"\x9b\x04\n" +
+	"\areports\x18\x03 \x03(\v2\x18.tenon.workers.v1.ReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\areports\"\xa1\x04\n" +
 	"\x06Report\x12,\n" +
 	"\rassignment_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\fassignmentId\x12 \n" +
-	"\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12\x1d\n" +
-	"\x04task\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04task\x12\x1e\n" +
+	"\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12#\n" +
+	"\atask_no\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xac\x02(\x01R\x06taskNo\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x05R\n" +
 	"generation\x12\x18\n" +
@@ -2037,11 +2052,12 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\n" +
 	"LogRequest\x12&\n" +
 	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\x12A\n" +
-	"\aentries\x18\x02 \x03(\v2\x1a.tenon.workers.v1.LogEntryB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\aentries\"\xf8\x02\n" +
+	"\aentries\x18\x02 \x03(\v2\x1a.tenon.workers.v1.LogEntryB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\aentries\"\xfe\x02\n" +
 	"\bLogEntry\x12,\n" +
 	"\rassignment_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\fassignmentId\x12 \n" +
-	"\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12\x1d\n" +
-	"\x04task\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04task\x12\x1e\n" +
+	"\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12#\n" +
+	"\atask_no\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xac\x02(\x01R\x06taskNo\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x05R\n" +
 	"generation\x12\x18\n" +

@@ -1,0 +1,54 @@
+# Everything a developer or CI runs. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+# Every module of go.work, as package patterns.
+PACKAGES = $$(go list -m -f '{{.Dir}}/...')
+GO := scripts/need-go.sh && go
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: dev
+dev: ## run the whole of Tenon on this machine, with its own PostgreSQL and NATS
+	@$(GO) run ./cmd/tenond dev
+
+.PHONY: demo
+demo: ## run Tenon with an example worker and some runs to look at
+	@$(GO) run ./cmd/tenond demo
+
+.PHONY: build
+build: ## compile the programs into bin/
+	@mkdir -p bin
+	@$(GO) build -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## install what the tests need, then run all of them with the race detector
+	@scripts/need-go.sh
+	@scripts/setup-test.sh
+	go test -race -timeout 15m $(PACKAGES)
+
+.PHONY: lint
+lint: ## check the code and the .proto files by rule (.golangci.yml, buf.yaml)
+	@scripts/need-go.sh
+	@scripts/lint.sh
+
+.PHONY: fmt
+fmt: ## format hand-written Go and templ files in place
+	@scripts/fmt.sh
+
+.PHONY: gen gen-proto gen-sql gen-templ gen-css
+gen: ## regenerate all generated files
+	@scripts/gen.sh
+gen-proto: ## regenerate Go from proto/
+	@scripts/gen.sh proto
+gen-sql: ## regenerate Go from db/queries
+	@scripts/gen.sh sql
+gen-templ: ## regenerate Go from the dashboard's templates
+	@scripts/gen.sh templ
+gen-css: ## regenerate the dashboard's style sheet
+	@scripts/gen.sh css
+
+.PHONY: gen-check
+gen-check: ## fail if regenerating changes a generated file
+	@scripts/gen-check.sh

@@ -1,0 +1,26 @@
+-- name: InsertTenant :one
+INSERT INTO tenants (public_id, slug, display_name, created_at) VALUES (@public_id, @slug, @display_name, @created_at)
+RETURNING id;
+
+-- name: InsertMember :exec
+INSERT INTO members (tenant_id, user_id, role, created_at) VALUES (@tenant_id, @user_id, @role, @created_at);
+
+-- name: InsertTenantShard :exec
+INSERT INTO tenant_shards (tenant_id, shard) VALUES (@tenant_id, @shard);
+
+-- name: TenantByID :one
+SELECT id, public_id, slug, display_name, created_at FROM tenants WHERE id = @id;
+
+-- name: TenantsOfUser :many
+SELECT t.id, t.public_id, t.slug, t.display_name, t.created_at, m.role
+FROM members m JOIN tenants t ON t.id = m.tenant_id
+WHERE m.user_id = @user_id AND m.tenant_id > @after_id
+ORDER BY m.tenant_id
+LIMIT @page_size::int;
+
+-- name: Members :many
+SELECT u.id, u.email, u.display_name, u.created_at AS user_created_at, m.role, m.created_at
+FROM members m JOIN users u ON u.id = m.user_id
+WHERE m.tenant_id = @tenant_id AND (m.created_at, m.user_id) > (@after_time::timestamptz, @after_user::uuid)
+ORDER BY m.created_at, m.user_id
+LIMIT @page_size::int;

@@ -1,0 +1,23 @@
+-- What every process reads to know its callers. internal/authn is the reader.
+
+-- name: VerifyingKeys :many
+SELECT kid, public_key, verify_until FROM signing_keys WHERE verify_until IS NULL OR verify_until > now();
+
+-- name: NewestRevocation :one
+SELECT coalesce(max(number), 0)::bigint AS number FROM revocations;
+
+-- name: RevocationsAfter :many
+SELECT number, token_id, expires_at FROM revocations WHERE number > @after AND expires_at > now() ORDER BY number;
+
+-- name: TenantByPublicID :one
+SELECT id FROM tenants WHERE public_id = @public_id;
+
+-- name: MembershipByPublicID :one
+SELECT t.id, t.public_id, m.role
+FROM tenants t JOIN members m ON m.tenant_id = t.id
+WHERE t.public_id = @public_id AND m.user_id = @user_id;
+
+-- name: MembershipBySlug :one
+SELECT t.id, t.public_id, m.role
+FROM tenants t JOIN members m ON m.tenant_id = t.id
+WHERE t.slug = @slug AND m.user_id = @user_id;

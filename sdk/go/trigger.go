@@ -1,0 +1,226 @@
+package tenon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"connectrpc.com/connect"
+	"github.com/google/uuid"
+
+	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
+	"github.com/tenon-run/tenon/proto/typeid"
+)
+
+const (
+	// maxBatchItems is the server's limit of items in a call.
+	maxBatchItems = 10_000
+	// maxBatchBytes stays well under the server's limit of a call, 32 MiB.
+	maxBatchBytes = 16 << 20
+)
+
+// TriggerOption is an option of a trigger.
+type TriggerOption func(*runsv1.NewRun)
+
+// WithRunID sets the run's id: a TypeID with prefix "run" over a UUIDv7 made within the last 24 hours. Default: the SDK makes one.
+// The same id with the same contents answers with that run, with other contents it is an AlreadyExists error.
+func WithRunID(id string) TriggerOption { return func(r *runsv1.NewRun) { r.RunId = id } }
+
+// WithPriority sets the run's priority, 0 to 9, 9 most urgent. Default: the workflow's.
+func WithPriority(p int) TriggerOption {
+	return func(r *runsv1.NewRun) {
+		priority := int32(min(p, 1<<30))
+		r.Priority = &priority
+	}
+}
+
+// WithVersion pins the workflow's version. Default: the newest.
+func WithVersion(n int) TriggerOption {
+	return func(r *runsv1.NewRun) { r.WorkflowVersion = int32(min(n, 1<<30)) }
+}
+
+// NewRunID makes an id for [WithRunID], to be stored before the run is triggered.
+func NewRunID() (string, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("tenon: make a run id: %w", err)
+	}
+	return typeid.Format(typeid.Run, id), nil
+}
+
+func newRun(workflow string, input any, opts []TriggerOption) (*runsv1.NewRun, error) {
+	text, err := json.Marshal(input)
+	if err != nil {
+		return nil, fmt.Errorf("input of workflow %q can't be written as JSON: %w", workflow, err)
+	}
+	if !utf8.Valid(text) {
+		return nil, fmt.Errorf("input of workflow %q is not valid UTF-8", workflow)
+	}
+	run := &runsv1.NewRun{Workflow: workflow, InputJson: string(text)}
+	for _, opt := range opts {
+		opt(run)
+	}
+	if run.GetRunId() == "" {
+		run.RunId, err = NewRunID()
+		run.FirstSend = true
+	}
+	return run, err
+}
+
+// pendingTrigger is a run on its way to the server. Its answer comes once on done.
+type pendingTrigger struct {
+	ctx     context.Context
+	run     *runsv1.NewRun
+	done    chan struct{}
+	id      string
+	created bool
+	err     error
+}
+
+func (p *pendingTrigger) finish(id string, created bool, err error) {
+	p.id, p.created, p.err = id, created, err
+	close(p.done)
+}
+
+// trigger sends runs with whatever else is being triggered at the moment and waits for their answers, in order.
+func (c *Client) trigger(ctx context.Context, runs []*runsv1.NewRun) ([]*pendingTrigger, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	items := make([]*pendingTrigger, len(runs))
+	for i, run := range runs {
+		items[i] = &pendingTrigger{ctx: ctx, run: run, done: make(chan struct{})}
+	}
+	if !c.triggers.add(items...) {
+		return nil, ErrClosed
+	}
+	for _, item := range items {
+		select {
+		case <-item.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return items, nil
+}
+
+func newTriggerGatherer(c *Client) *gatherer[*pendingTrigger] {
+	return &gatherer[*pendingTrigger]{
+		maxItems: maxBatchItems, maxBytes: maxBatchBytes,
+		size: func(p *pendingTrigger) int { return len(p.run.GetInputJson()) + 256 },
+		send: func(batch []*pendingTrigger) { c.sendTriggers(batch) },
+	}
+}
+
+// sendTriggers sends a batch until each item has an answer, or nobody waits for it any more.
+func (c *Client) sendTriggers(batch []*pendingTrigger) {
+	for failures := 0; ; failures++ {
+		batch = dropGone(batch)
+		if len(batch) == 0 {
+			return
+		}
+		ctx, cancel := whileAnyWaits(batch)
+		answer, err := c.runs.TriggerBulk(ctx, bulkRequest(batch))
+		if err == nil && len(answer.GetResults()) != len(batch) {
+			err = connect.NewError(connect.CodeInternal, fmt.Errorf("the server answered %d of %d triggers", len(answer.GetResults()), len(batch)))
+		}
+		if err == nil {
+			cancel()
+			settle(batch, answer.GetResults())
+			return
+		}
+		for _, item := range batch {
+			// It may have arrived all the same.
+			item.run.FirstSend = false
+		}
+		again := ctx.Err() != nil || transient(err)
+		if again {
+			pause(ctx, c.cfg.backoff.after(failures))
+		}
+		cancel()
+		if again {
+			continue
+		}
+		if len(batch) > 1 && connect.CodeOf(err) == connect.CodeInvalidArgument {
+			// One malformed run must not spoil those that happened to travel with it.
+			half := len(batch) / 2
+			c.sendTriggers(batch[:half])
+			c.sendTriggers(batch[half:])
+			return
+		}
+		for _, item := range batch {
+			item.finish("", false, orCause(item.ctx, err))
+		}
+		return
+	}
+}
+
+func bulkRequest(batch []*pendingTrigger) *runsv1.TriggerBulkRequest {
+	req := &runsv1.TriggerBulkRequest{Runs: make([]*runsv1.NewRun, len(batch))}
+	for i, item := range batch {
+		req.Runs[i] = item.run
+	}
+	return req
+}
+
+func settle(batch []*pendingTrigger, results []*runsv1.TriggerResult) {
+	for i, item := range batch {
+		if refused := results[i].GetError(); refused != nil {
+			item.finish("", false, refusedError(refused))
+			continue
+		}
+		item.finish(results[i].GetRunId(), results[i].GetCreated(), nil)
+	}
+}
+
+// dropGone answers the items whose callers have gone and gives the others.
+func dropGone(batch []*pendingTrigger) []*pendingTrigger {
+	kept := make([]*pendingTrigger, 0, len(batch))
+	for _, item := range batch {
+		if item.ctx.Err() != nil {
+			item.finish("", false, context.Cause(item.ctx))
+			continue
+		}
+		kept = append(kept, item)
+	}
+	return kept
+}
+
+// whileAnyWaits gives a context that ends when all of the batch's callers have given up.
+// Callers of one TriggerMany share a context, so the number of distinct ones is small.
+func whileAnyWaits(batch []*pendingTrigger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	seen := make(map[context.Context]bool)
+	var left atomic.Int64
+	left.Store(1) // held until all are counted
+	var stops []func() bool
+	for _, item := range batch {
+		if seen[item.ctx] {
+			continue
+		}
+		seen[item.ctx] = true
+		left.Add(1)
+		stops = append(stops, context.AfterFunc(item.ctx, func() {
+			if left.Add(-1) == 0 {
+				cancel()
+			}
+		}))
+	}
+	if left.Add(-1) == 0 {
+		cancel()
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}
+
+func orCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}

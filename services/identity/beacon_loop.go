@@ -1,0 +1,72 @@
+package identity
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tenon-run/tenon/db/sharedq"
+	"github.com/tenon-run/tenon/internal/authn"
+	"github.com/tenon-run/tenon/internal/bus"
+	"github.com/tenon-run/tenon/internal/fault"
+	"github.com/tenon-run/tenon/internal/pg"
+	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
+)
+
+const (
+	// recountEvery is how often the newest number is read from Postgres, in case another process died between commit and message: 15 s.
+	recountEvery = 15 * time.Second
+	// pruneEvery is how often revocations of tokens that have expired are deleted: 1 h.
+	pruneEvery = time.Hour
+)
+
+// Run makes the signing key if there is none, and beacons the newest revocation's number every authn.BeaconEvery until ctx ends. It returns nil then,
+// and an error when the master key does not fit the database.
+func (s *Service) Run(ctx context.Context) error {
+	if _, err := s.theSigner(ctx); err != nil {
+		return err
+	}
+	// What other identity processes revoke counts in this one's beacon too.
+	revoked, err := s.cfg.Bus.Subscribe(authn.SubjectRevoked, func(msg bus.Msg) {
+		var item busv1.Revoked
+		if proto.Unmarshal(msg.Data, &item) == nil {
+			s.hear(item.GetNumber())
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer revoked.Stop()
+
+	ticker := time.NewTicker(authn.BeaconEvery)
+	defer ticker.Stop()
+	queries := sharedq.New(s.cfg.Pool)
+	var counted, tried, pruned time.Time
+	for {
+		now := time.Now()
+		if now.Sub(counted) >= recountEvery && now.Sub(tried) >= time.Second {
+			tried = now
+			if number, err := queries.NewestRevocation(ctx); err == nil {
+				s.hear(number)
+				counted = now
+			} else if ctx.Err() == nil {
+				s.cfg.Log.Warn("identity: the newest revocation cannot be read", "error", fault.Detail(pg.Fault(err)))
+			}
+		}
+		if now.Sub(pruned) >= pruneEvery && !counted.IsZero() {
+			pruned = now
+			if err := s.queries.PruneRevocations(ctx); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Warn("identity: old revocations cannot be deleted", "error", fault.Detail(pg.Fault(err)))
+			}
+		}
+		if !counted.IsZero() { // Before, a beacon would vouch for a number that is not known.
+			s.publish(authn.SubjectBeacon, &busv1.Beacon{Number: s.newest.Load()})
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}

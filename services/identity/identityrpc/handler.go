@@ -1,0 +1,150 @@
+package identityrpc
+
+import (
+	"context"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tenon-run/tenon/internal/authn"
+	"github.com/tenon-run/tenon/internal/fault"
+	"github.com/tenon-run/tenon/internal/flow"
+	identityv1 "github.com/tenon-run/tenon/proto/tenon/identity/v1"
+	"github.com/tenon-run/tenon/proto/tenon/identity/v1/identityv1connect"
+	"github.com/tenon-run/tenon/proto/typeid"
+	"github.com/tenon-run/tenon/services/identity"
+)
+
+// Mux takes handlers: rpc.Mux and *http.ServeMux do.
+type Mux interface {
+	Handle(pattern string, handler http.Handler)
+}
+
+// Register puts the service's methods on mux.
+func Register(mux Mux, svc *identity.Service, opts ...connect.HandlerOption) {
+	mux.Handle(identityv1connect.NewIdentityServiceHandler(&handler{svc: svc}, opts...))
+}
+
+type handler struct{ svc *identity.Service }
+
+var _ identityv1connect.IdentityServiceHandler = (*handler)(nil)
+
+func (h *handler) SignUp(ctx context.Context, req *identityv1.SignUpRequest) (*identityv1.SignUpResponse, error) {
+	session, err := h.svc.SignUp(ctx, req.GetEmail(), req.GetPassword(), req.GetDisplayName())
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.SignUpResponse{User: userToProto(session.User), SessionToken: session.Secret, ExpireTime: timestamppb.New(session.Expires)}, nil
+}
+
+func (h *handler) SignIn(ctx context.Context, req *identityv1.SignInRequest) (*identityv1.SignInResponse, error) {
+	session, err := h.svc.SignIn(ctx, req.GetEmail(), req.GetPassword())
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.SignInResponse{User: userToProto(session.User), SessionToken: session.Secret, ExpireTime: timestamppb.New(session.Expires)}, nil
+}
+
+func (h *handler) SignOut(ctx context.Context, _ *identityv1.SignOutRequest) (*identityv1.SignOutResponse, error) {
+	if err := h.svc.SignOut(ctx, authn.From(ctx)); err != nil {
+		return nil, err
+	}
+	return &identityv1.SignOutResponse{}, nil
+}
+
+func (h *handler) WhoAmI(ctx context.Context, _ *identityv1.WhoAmIRequest) (*identityv1.WhoAmIResponse, error) {
+	caller, err := h.svc.WhoAmI(ctx, authn.From(ctx))
+	if err != nil {
+		return nil, err
+	}
+	answer := &identityv1.WhoAmIResponse{Role: roleToProto(caller.Role)}
+	if caller.User != nil {
+		answer.User = userToProto(*caller.User)
+	}
+	if caller.Token != nil {
+		answer.Token = tokenToProto(*caller.Token)
+	}
+	if caller.Tenant != nil {
+		answer.Tenant = tenantToProto(*caller.Tenant)
+	}
+	return answer, nil
+}
+
+func (h *handler) CreateTenant(ctx context.Context, req *identityv1.CreateTenantRequest) (*identityv1.CreateTenantResponse, error) {
+	tenant, err := h.svc.CreateTenant(ctx, authn.From(ctx), req.GetSlug(), req.GetDisplayName())
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.CreateTenantResponse{Tenant: tenantToProto(tenant)}, nil
+}
+
+func (h *handler) ListTenants(ctx context.Context, req *identityv1.ListTenantsRequest) (*identityv1.ListTenantsResponse, error) {
+	list, next, err := h.svc.ListTenants(ctx, authn.From(ctx), identity.Page{Size: req.GetPageSize(), Token: req.GetPageToken()})
+	if err != nil {
+		return nil, err
+	}
+	answer := &identityv1.ListTenantsResponse{NextPageToken: next}
+	for _, item := range list {
+		answer.Memberships = append(answer.Memberships, &identityv1.Membership{Tenant: tenantToProto(item.Tenant), Role: roleToProto(item.Role)})
+	}
+	return answer, nil
+}
+
+func (h *handler) GetTenant(ctx context.Context, _ *identityv1.GetTenantRequest) (*identityv1.GetTenantResponse, error) {
+	tenant, err := h.svc.GetTenant(ctx, authn.From(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.GetTenantResponse{Tenant: tenantToProto(tenant)}, nil
+}
+
+func (h *handler) ListMembers(ctx context.Context, req *identityv1.ListMembersRequest) (*identityv1.ListMembersResponse, error) {
+	list, next, err := h.svc.ListMembers(ctx, authn.From(ctx), identity.Page{Size: req.GetPageSize(), Token: req.GetPageToken()})
+	if err != nil {
+		return nil, err
+	}
+	answer := &identityv1.ListMembersResponse{NextPageToken: next}
+	for _, item := range list {
+		answer.Members = append(answer.Members, &identityv1.Member{
+			User: userToProto(item.User), Role: roleToProto(item.Role), CreateTime: timestamppb.New(item.Joined),
+		})
+	}
+	return answer, nil
+}
+
+func (h *handler) CreateToken(ctx context.Context, req *identityv1.CreateTokenRequest) (*identityv1.CreateTokenResponse, error) {
+	in := identity.NewToken{Name: req.GetName(), Kind: kindFromProto(req.GetKind()), Role: roleFromProto(req.GetRole()), Scopes: req.GetScopes()}
+	if req.GetLifetime() != nil {
+		in.Lifetime = req.GetLifetime().AsDuration()
+	}
+	token, secret, err := h.svc.CreateToken(ctx, authn.From(ctx), in)
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.CreateTokenResponse{Token: tokenToProto(token), Secret: secret}, nil
+}
+
+func (h *handler) ListTokens(ctx context.Context, req *identityv1.ListTokensRequest) (*identityv1.ListTokensResponse, error) {
+	list, next, err := h.svc.ListTokens(ctx, authn.From(ctx), identity.Page{Size: req.GetPageSize(), Token: req.GetPageToken()})
+	if err != nil {
+		return nil, err
+	}
+	answer := &identityv1.ListTokensResponse{NextPageToken: next}
+	for _, item := range list {
+		answer.Tokens = append(answer.Tokens, tokenToProto(item))
+	}
+	return answer, nil
+}
+
+func (h *handler) RevokeToken(ctx context.Context, req *identityv1.RevokeTokenRequest) (*identityv1.RevokeTokenResponse, error) {
+	id, err := typeid.Parse(typeid.Token, req.GetTokenId())
+	if err != nil {
+		return nil, fault.InvalidField("token_id", "%s", err)
+	}
+	token, err := h.svc.RevokeToken(ctx, authn.From(ctx), flow.ID(id))
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.RevokeTokenResponse{Token: tokenToProto(token)}, nil
+}

@@ -1,0 +1,43 @@
+package identity
+
+import (
+	"crypto/rand"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tenon-run/tenon/db/identityq"
+	"github.com/tenon-run/tenon/internal/flow"
+)
+
+// Service is the identity service. Its methods may be called from any goroutine; those that take a caller expect one that authz has let pass.
+type Service struct {
+	cfg     Config
+	queries *identityq.Queries
+	hasher  *hasher
+	lockout *lockout
+
+	signerMu sync.Mutex // held while the key is read or made
+	signer   *signer
+
+	newest atomic.Int64 // the newest revocation's number that this process knows
+}
+
+// New returns the service. It reads nothing yet: the signing key is read, or made, by Run or the first call that needs it.
+func New(cfg Config) (*Service, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Service{cfg: cfg, queries: identityq.New(cfg.Pool), hasher: newHasher(cfg), lockout: newLockout()}, nil
+}
+
+// now is the time as tokens tell it, in whole seconds.
+func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Second) }
+
+// newID makes a UUIDv7.
+func (s *Service) newID() flow.ID {
+	var entropy [10]byte
+	_, _ = rand.Read(entropy[:]) // never fails: the program ends if the system has no randomness
+	return flow.MakeID(s.cfg.Now().UnixMilli(), entropy)
+}

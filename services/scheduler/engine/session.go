@@ -1,0 +1,351 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tenon-run/tenon/internal/flow"
+)
+
+// session is one attachment of a worker.
+type session struct {
+	tenant     int64
+	worker     flow.ID
+	number     int64
+	dispatcher string
+	actions    map[string]bool
+	queues     []string
+	slots      int
+	used       int
+	draining   bool
+	lost       bool
+	graceEnd   int64        // when a lost session's work is given up
+	held       []*assignment // in order of sending
+	resuming   []*await      // children are final, the slot is not had yet
+}
+
+func (s *session) name() SessionName {
+	return SessionName{s.dispatcher, s.tenant, s.worker, s.number}
+}
+
+func (s *session) serves(l *lane) bool {
+	return s.actions[l.action] && (len(s.queues) == 0 || slices.Contains(s.queues, l.queue))
+}
+
+func (s *session) free() int {
+	if s.lost || s.draining {
+		return 0
+	}
+	return s.slots - s.used
+}
+
+// assignment is a task that was sent to a worker and is not known to have ended.
+type assignment struct {
+	id        flow.ID
+	row       *row
+	session   *session // nil: recorded by an earlier owner, not brought back yet
+	worker    flow.ID
+	number    int64
+	acked     bool
+	recorded  bool
+	deadline  int64 // of the attempt; 0 before its start
+	holdsSlot bool
+	await     *await
+}
+
+func (a *assignment) stopping() bool { return a.row.State == flow.Stopping }
+
+func (t *tenant) session(worker flow.ID) *session {
+	for _, s := range t.sessions {
+		if s.worker == worker {
+			return s
+		}
+	}
+	return nil
+}
+
+func (s *Shard) openSession(t *tenant, in *OpenSession) {
+	old := t.session(in.Worker)
+	if old != nil && (old.number > in.Session || old.number == in.Session && !old.lost && old.dispatcher != in.Dispatcher) {
+		s.effect(&Reply{in.To, refuse("aborted", "SESSION_STALE", "a newer session of this worker is open: listen again with a higher session number")})
+		return
+	}
+	fresh := &session{
+		tenant: t.id, worker: in.Worker, number: in.Session, dispatcher: in.Dispatcher, queues: in.Queues, slots: in.Slots, draining: in.Draining,
+		actions: make(map[string]bool, len(in.Actions)),
+	}
+	for _, action := range in.Actions {
+		fresh.actions[action] = true
+	}
+	var before []*assignment
+	if old != nil {
+		before = old.held
+		old.held = nil
+		s.removeSession(t, old)
+		if old.number != in.Session {
+			s.change(&EndSession{t.id, old.worker, old.number, s.now})
+			s.effect(&Close{old.name()})
+		}
+	}
+	t.sessions = append(t.sessions, fresh)
+	for _, l := range t.laneList {
+		if fresh.serves(l) {
+			l.sessions = append(l.sessions, fresh)
+		}
+	}
+	s.change(&PutSession{t.id, in.Worker, in.Session, in.Dispatcher, s.now})
+	s.effect(&Reply{To: in.To})
+	for _, h := range in.Held {
+		s.bringBack(t, fresh, h)
+	}
+	for _, a := range before {
+		if a.session == old && s.assignments[a.id] == a {
+			s.missing(a)
+		}
+	}
+	t.match = true
+}
+
+// bringBack takes over an assignment that the worker still has, or tells it to stop.
+func (s *Shard) bringBack(t *tenant, to *session, h Held) {
+	a := s.assignments[h.Assignment]
+	if a == nil {
+		a = s.adopt(t, h)
+	}
+	if a == nil && s.runs[RunKey{t.id, h.Run}] == nil {
+		// The run may be open beyond the windows, or finished: its row decides. Meanwhile the slot is taken.
+		to.used++
+		s.want(RunKey{t.id, h.Run}, &heldLater{Held: h, Tenant: t.id, worker: to.worker, session: to})
+		return
+	}
+	if a == nil || a.row.Tenant != t.id || a.worker != to.worker && (a.recorded || a.session != nil) {
+		s.effect(&Stop{to.name(), h.Assignment, reasonSuperseded})
+		return
+	}
+	if a.session == to {
+		return // named twice
+	}
+	a.session, a.worker, a.number, a.acked = to, to.worker, to.number, true
+	to.held = append(to.held, a)
+	switch {
+	case a.await == nil:
+		a.holdsSlot = true
+		to.used++
+	case a.await.left == 0:
+		s.resumeIn(to, a.await)
+	}
+	switch {
+	case a.stopping():
+		s.effect(&Stop{to.name(), a.id, stopWord(a.row.StopReason)})
+	case h.Started && a.row.State != flow.Running && a.row.State != flow.Waiting:
+		s.begun(a, h.Running)
+	case h.Started && a.deadline == 0:
+		s.armAttempt(a, s.now-h.Running)
+	}
+}
+
+// adopt makes an assignment of one that an earlier owner sent and did not write, as long as the task is open and nothing else was sent for it.
+func (s *Shard) adopt(t *tenant, h Held) *assignment {
+	r := s.runs[RunKey{t.id, h.Run}]
+	if r == nil {
+		return nil
+	}
+	w := r.byNo(h.TaskNo)
+	if w == nil || w.assignment != nil || w.State != queued || w.Generation != h.Generation || w.Attempt != h.Attempt {
+		return nil
+	}
+	t.leaveLane(w)
+	a := &assignment{id: h.Assignment, row: w}
+	w.assignment = a
+	w.sent++
+	s.assignments[a.id] = a
+	s.move(w, flow.Assigned)
+	s.setDue(w, 0)
+	s.setTimer(timer{at: s.now + s.cfg.RecordAfter, kind: recordDue, assignment: a.id})
+	return a
+}
+
+// missing handles an assignment that its worker does not know: one that never arrived goes back to the queue, others are lost. A worker that
+// a task kills has no time to say that it started the task, so an acknowledged one counts as lost.
+func (s *Shard) missing(a *assignment) {
+	if a.row.State == flow.Assigned && !a.acked {
+		s.requeue(a)
+		return
+	}
+	s.lose(a)
+}
+
+func (s *Shard) removeSession(t *tenant, gone *session) {
+	drop := func(list []*session) []*session {
+		if i := slices.Index(list, gone); i >= 0 {
+			return slices.Delete(list, i, i+1)
+		}
+		return list
+	}
+	t.sessions = drop(t.sessions)
+	for _, l := range t.laneList {
+		l.sessions = drop(l.sessions)
+	}
+}
+
+func (s *Shard) loseSession(t *tenant, in *LoseSession) {
+	s.effect(&Reply{To: in.To})
+	old := t.session(in.Worker)
+	if old == nil || old.number != in.Session {
+		return
+	}
+	if !old.lost {
+		old.lost, old.graceEnd = true, s.now+s.cfg.Grace
+		s.setTimer(timer{at: old.graceEnd, kind: graceDue, tenant: t.id, worker: old.worker, session: old.number})
+	}
+	if in.Gone {
+		s.endSession(t, old)
+	}
+}
+
+func (s *Shard) graceOver(tm timer) {
+	t := s.tenants[tm.tenant]
+	if t == nil {
+		return
+	}
+	if old := t.session(tm.worker); old != nil && old.number == tm.session && old.lost && old.graceEnd == tm.at {
+		s.endSession(t, old)
+	}
+}
+
+func (s *Shard) endSession(t *tenant, old *session) {
+	s.removeSession(t, old)
+	s.change(&EndSession{t.id, old.worker, old.number, s.now})
+	held := old.held
+	old.held = nil
+	for _, a := range held {
+		if s.assignments[a.id] == a {
+			s.missing(a)
+		}
+	}
+	s.markTenant(t)
+}
+
+func (s *Shard) drainWorker(t *tenant, in *DrainWorker) {
+	if old := t.session(in.Worker); old != nil && old.number == in.Session {
+		old.draining = true
+	}
+	s.effect(&Reply{To: in.To})
+}
+
+// release ends an assignment: its slot is free, and nothing of it is known any more.
+func (s *Shard) release(a *assignment) {
+	delete(s.assignments, a.id)
+	if a.row.assignment == a {
+		a.row.assignment = nil
+	}
+	if a.await != nil {
+		s.dropAwait(a, refuse("failed_precondition", "PARENT_NOT_RUNNING", "the waiting task has ended or lost its worker"))
+	}
+	if a.session == nil {
+		return
+	}
+	if i := slices.Index(a.session.held, a); i >= 0 {
+		a.session.held = slices.Delete(a.session.held, i, i+1)
+	}
+	if a.holdsSlot {
+		a.session.used--
+	}
+	t := s.tenants[a.session.tenant]
+	t.match = true
+	s.markTenant(t)
+}
+
+// requeue puts a task back that nobody has started: at its old place, for free.
+func (s *Shard) requeue(a *assignment) {
+	w := a.row
+	recorded := a.recorded
+	if a.stopping() {
+		s.stopped(a)
+		return
+	}
+	s.release(a)
+	s.move(w, queued)
+	s.setDue(w, 0)
+	s.enqueue(s.tenants[w.Tenant], w)
+	s.markTenant(s.tenants[w.Tenant])
+	if recorded {
+		s.touch(w)
+	}
+}
+
+// lose ends an attempt whose worker is gone. It spends no retry, but too many of them fail the task.
+func (s *Shard) lose(a *assignment) {
+	w := a.row
+	t := s.tenants[w.Tenant]
+	if a.stopping() {
+		s.stopped(a)
+		return
+	}
+	s.addAttempt(w, a.id, a.worker, "lost", w.Generation, w.StartedAt, s.now, nil)
+	s.release(a)
+	w.Lost++
+	w.QueuedAt = s.now // it waits anew, at its old place
+	if int(w.Lost) > w.task().MaxLost {
+		w.AssignmentID, w.WorkerID = a.id, a.worker
+		w.Error = &TaskError{Kind: flow.KindWorkerLost, Message: "the task's worker was gone too often: it may be killing its worker (memory, a crash in native code)"}
+		s.finishTask(t, w, flow.Failed)
+		return
+	}
+	s.move(w, queued)
+	s.setDue(w, 0)
+	s.enqueue(t, w)
+	s.touch(w)
+	s.markTenant(t)
+}
+
+func stopWord(r StopReason) int32 {
+	if r == StopCancelled {
+		return reasonCancelled
+	}
+	return reasonTimedOut
+}
+
+// stop tells a worker to stop. The assignment holds its slot until the worker says it did.
+func (s *Shard) stop(a *assignment, why StopReason) {
+	w := a.row
+	if a.stopping() {
+		if w.StopReason == StopTimeout && why != StopTimeout {
+			w.StopReason = why // the whole run ends: no retry
+			s.touch(w)
+		}
+		return
+	}
+	w.StopReason = why
+	s.move(w, flow.Stopping)
+	s.setDue(w, 0)
+	s.touch(w)
+	if a.await != nil {
+		s.dropAwait(a, refuse("aborted", "PARENT_STOPPING", "the waiting task has been told to stop"))
+	}
+	if a.session != nil {
+		s.effect(&Stop{a.session.name(), a.id, stopWord(why)})
+	}
+}
+
+// stopped ends a stopping attempt: the worker said so, or is gone.
+func (s *Shard) stopped(a *assignment) {
+	w := a.row
+	t := s.tenants[w.Tenant]
+	w.AssignmentID, w.WorkerID = a.id, a.worker
+	why := w.StopReason
+	s.release(a)
+	switch why {
+	case StopTimeout:
+		w.Error = &TaskError{Kind: flow.KindTimeout, Message: "the attempt ran longer than its execution timeout of " + w.task().ExecutionTimeout.String()}
+		if !s.retry(t, w, a, w.Error, "timed_out", 0) {
+			s.finishTask(t, w, flow.TimedOut)
+		}
+	case StopRunTimeout:
+		w.Error = &TaskError{Kind: flow.KindTimeout, Message: "the run ran longer than its timeout of " + w.run.plan.Workflow.RunTimeout.Round(time.Millisecond).String()}
+		s.finishTask(t, w, flow.TimedOut)
+	default:
+		w.Error = &TaskError{Kind: flow.KindCancelled, Message: "the run was cancelled"}
+		s.finishTask(t, w, flow.Cancelled)
+	}
+}

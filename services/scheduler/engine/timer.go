@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"container/heap"
+	"math"
+	"slices"
+
+	"github.com/tenon-run/tenon/internal/flow"
+)
+
+// timerKind tells what a timer is about. A timer is never taken back: when it fires, it is checked against what it was set for.
+type timerKind int
+
+const (
+	rowDue      timerKind = iota + 1 // schedule timeout, retry, or run timeout of a row
+	attemptDue                       // execution timeout
+	ackDue                           // an assignment should have been acknowledged
+	recordDue                        // an assignment has lasted and is written
+	graceDue                         // a lost session's grace has passed
+	orphanDue                        // a recorded assignment that nobody brought back
+	holdDue                          // a loaded tenant may assign
+	timerRefill                      // the timer window runs out
+)
+
+type timer struct {
+	at         int64
+	order      int64
+	kind       timerKind
+	run        RunKey
+	taskNo     int16
+	tenant     int64
+	assignment flow.ID
+	worker     flow.ID
+	session    int64
+}
+
+type timers []timer
+
+func (h timers) Len() int { return len(h) }
+func (h timers) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].order < h[j].order
+}
+func (h timers) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *timers) Push(x any)   { *h = append(*h, x.(timer)) } //nolint:forcetypeassert // heap's own call
+func (h *timers) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}
+
+func (s *Shard) setTimer(t timer) {
+	s.order++
+	t.order = s.order
+	heap.Push(&s.timers, t)
+}
+
+const allTimers = math.MaxInt64
+
+// Timers due within timersAhead are asked for, those due within timersKept stay; the difference keeps runs from going in and out.
+const (
+	timersAhead = 5_000_000
+	timersKept  = 2 * timersAhead
+)
+
+// setDue works out a row's next timer from its state and arms it.
+func (s *Shard) setDue(w *row, retryAt int64) {
+	due := int64(0)
+	switch w.State { //nolint:exhaustive // other states wait for no instant
+	case flow.Queued:
+		if w.TaskNo > 0 || w.Single {
+			if d := w.task().ScheduleTimeout; d > 0 {
+				due = w.QueuedAt + d.Microseconds()
+			}
+		}
+	case flow.BackingOff:
+		due = retryAt
+	default:
+	}
+	if w.DeadlineAt > 0 && !w.State.Final() && (due == 0 || w.DeadlineAt < due) {
+		due = w.DeadlineAt
+	}
+	w.DueAt = due
+	s.arm(w)
+}
+
+func (s *Shard) arm(w *row) {
+	if w.DueAt > 0 {
+		s.setTimer(timer{at: w.DueAt, kind: rowDue, run: w.RunKey, taskNo: w.TaskNo})
+	}
+}
+
+// fire handles everything due by now. What a timer causes may be due at once, so it goes on until nothing is.
+func (s *Shard) fire() {
+	for len(s.timers) > 0 && s.timers[0].at <= s.now {
+		t := heap.Pop(&s.timers).(timer) //nolint:forcetypeassert // only timers are pushed
+		switch t.kind {
+		case rowDue:
+			s.rowDue(t)
+		case attemptDue:
+			if a := s.assignments[t.assignment]; a != nil && !a.stopping() && a.deadline == t.at {
+				s.stop(a, StopTimeout)
+			}
+		case ackDue:
+			if a := s.assignments[t.assignment]; a != nil && !a.acked && a.session != nil {
+				s.effect(&Withdraw{a.session.name(), a.id})
+				s.setTimer(timer{at: s.now + s.cfg.AckTimeout, kind: ackDue, assignment: a.id})
+			}
+		case recordDue:
+			if a := s.assignments[t.assignment]; a != nil && !a.recorded {
+				s.touch(a.row)
+			}
+		case graceDue:
+			s.graceOver(t)
+		case orphanDue:
+			if a := s.assignments[t.assignment]; a != nil && a.session == nil {
+				s.lose(a)
+			}
+		case holdDue:
+			if tn := s.tenants[t.tenant]; tn != nil {
+				tn.match = true
+				s.markTenant(tn)
+			}
+		case timerRefill:
+			s.refillTimers(t)
+		}
+	}
+}
+
+func (s *Shard) rowDue(t timer) {
+	r := s.runs[t.run]
+	if r == nil || int(t.taskNo) >= len(r.rows) {
+		return
+	}
+	w := r.rows[t.taskNo]
+	if w.DueAt != t.at || w.State.Final() {
+		return
+	}
+	tn := s.tenants[t.run.Tenant]
+	switch {
+	case w.DeadlineAt > 0 && s.now >= w.DeadlineAt:
+		s.endRun(tn, r, StopRunTimeout)
+	case w.State == flow.BackingOff:
+		w.Attempt++
+		w.QueuedAt = s.now
+		s.move(w, flow.Queued)
+		s.setDue(w, 0)
+		s.enqueue(tn, w)
+		s.touch(w)
+	case w.State == flow.Queued && w.assignment == nil:
+		tn.leaveLane(w)
+		w.Error = &TaskError{Kind: flow.KindTimeout, Message: "no worker took the task within its schedule timeout"}
+		s.finishTask(tn, w, flow.TimedOut)
+	}
+	s.markTenant(tn)
+}
+
+// refillTimers asks for the timers after the window.
+func (s *Shard) refillTimers(tm timer) {
+	t := s.tenants[tm.tenant]
+	if t == nil || t.refillAt != tm.at {
+		return
+	}
+	t.refillAt = 0
+	if t.timersLoading || t.timerEnd == allTimers {
+		return
+	}
+	t.timersLoading, t.timersFrom, t.timersMissed = true, t.timerEnd, allTimers
+	s.ask(&AskTimers{Tenant: t.id, From: t.timerEnd, Limit: s.cfg.Window, Asked: s.seq})
+}
+
+// timersLoaded takes a page of timers in: their runs become resident, and with that their timers are armed.
+func (s *Shard) timersLoaded(t *tenant, in *TimersLoaded) {
+	for i := range in.Runs {
+		s.admitLoaded(t, &in.Runs[i], in.Asked)
+	}
+	end, missed, from := int64(allTimers), int64(allTimers), int64(0)
+	if t.timersLoading {
+		missed, from = t.timersMissed, t.timersFrom
+	}
+	t.timersLoading = false
+	if !in.Last {
+		end = in.End
+	}
+	t.timerEnd = min(end, missed)
+	if t.timerEnd == allTimers {
+		return
+	}
+	if t.timerEnd == end && end <= from {
+		// More rows than a page holds are due at one instant: the next page is had when these have fired.
+		s.wakeForTimers(t, t.timerEnd)
+		return
+	}
+	s.wakeForTimers(t, t.timerEnd-timersAhead)
+}
+
+// timerLeaves lowers the window's end to a timer that leaves memory.
+func (s *Shard) timerLeaves(t *tenant, due int64) {
+	if t.timersLoading {
+		t.timersMissed = min(t.timersMissed, due)
+		return
+	}
+	if due < t.timerEnd {
+		t.timerEnd = due
+		s.wakeForTimers(t, due-timersAhead)
+	}
+}
+
+// wakeForTimers sets when the next page is asked for, some time before the window's end is due.
+func (s *Shard) wakeForTimers(t *tenant, at int64) {
+	at = max(s.now+1, at)
+	if t.refillAt == 0 || at < t.refillAt {
+		t.refillAt = at
+		s.setTimer(timer{at: at, kind: timerRefill, tenant: t.id})
+	}
+}
+
+// sweep drops the timers that would find nothing to do, once they are more than the others.
+func (s *Shard) sweep() {
+	if len(s.timers) <= s.sweepAt {
+		return
+	}
+	s.timers = slices.DeleteFunc(s.timers, func(t timer) bool { return !s.live(t) })
+	heap.Init(&s.timers)
+	s.sweepAt = 2*len(s.timers) + sweepSlack
+}
+
+func (s *Shard) live(t timer) bool {
+	switch t.kind {
+	case rowDue:
+		r := s.runs[t.run]
+		return r != nil && r.rows[t.taskNo].DueAt == t.at
+	case attemptDue:
+		a := s.assignments[t.assignment]
+		return a != nil && a.deadline == t.at
+	case ackDue, recordDue, orphanDue:
+		return s.assignments[t.assignment] != nil
+	default:
+		return true
+	}
+}

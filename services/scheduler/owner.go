@@ -1,0 +1,427 @@
+package scheduler
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tenon-run/tenon/internal/bus"
+	"github.com/tenon-run/tenon/internal/fault"
+	"github.com/tenon-run/tenon/internal/lease"
+	"github.com/tenon-run/tenon/internal/pg"
+	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
+	"github.com/tenon-run/tenon/services/scheduler/engine"
+)
+
+// Subjects that the owner speaks on.
+const (
+	// SubjectSessionsWanted asks every dispatcher to attach a shard's sessions again.
+	SubjectSessionsWanted = "tenon.sessions.wanted"
+	subjectDispatcher     = "tenon.dispatcher."
+	subjectNotices        = "tenon.notices."
+)
+
+const (
+	mailboxSize  = 1024
+	maxPerStep   = 2000  // inputs taken in before the commit gets its turn
+	maxBatchRows = 20000 // changes gathered while a commit is under way, before the mailbox has to wait
+	maxReads     = 6     // asks answered at a time
+)
+
+// shard is one owned shard: its engine and the epoch that its commits carry.
+type shard struct {
+	id       int32
+	epoch    int64
+	core     *engine.Shard
+	sub      bus.Subscription
+	nextWake int64
+	dropped  bool
+}
+
+// envelope is a request on its way into the loop.
+type envelope struct {
+	shard  *shard
+	inputs func(ref func(index int32) engine.Ref) []engine.Input
+	call   *call
+}
+
+// call gathers the answers of one request's items.
+type call struct {
+	shard   *shard
+	left    int
+	replies []engine.Effect
+	done    chan error
+}
+
+// owner runs the shards that this process owns. Its loop is the only goroutine that touches an engine.
+type owner struct {
+	cfg       Config
+	store     *lease.Store
+	pool      *pgxpool.Pool // commits
+	log       *slog.Logger
+	clock     clock
+	mailbox   chan envelope
+	loaded    chan answer
+	leases    chan []lease.Lease
+	taken     chan takenShard
+	committed chan committed
+	shards    map[int32]*shard
+	calls     map[uint64]*call
+	lastCall  uint64
+	pending   *batch
+	inFlight  *batch
+	reads     chan struct{} // tokens
+	work      sync.WaitGroup
+	again     chan []int32
+	retake    []int32 // dropped, to be taken again
+}
+
+type answer struct {
+	shard *shard
+	input []engine.Input
+}
+
+type takenShard struct {
+	lease   lease.Lease
+	tenants []int64
+}
+
+type committed struct {
+	batch *batch
+	err   error
+}
+
+func newOwner(cfg Config) *owner {
+	return &owner{
+		cfg: cfg, store: &lease.Store{Pool: cfg.Pool, Owner: cfg.Instance}, pool: cfg.Pool, log: cfg.Log,
+		mailbox: make(chan envelope, mailboxSize), loaded: make(chan answer, mailboxSize), leases: make(chan []lease.Lease), taken: make(chan takenShard),
+		committed: make(chan committed, 1), shards: make(map[int32]*shard), calls: make(map[uint64]*call), pending: &batch{}, reads: make(chan struct{}, maxReads), again: make(chan []int32),
+	}
+}
+
+// run owns shards until the context ends, then writes what is pending and gives the leases back.
+func (o *owner) run(ctx context.Context) error {
+	keeper, stopKeeper := context.WithCancel(ctx)
+	defer o.work.Wait()
+	defer stopKeeper()
+	o.work.Go(func() { o.keepLeases(keeper) })
+	for {
+		wake := o.wakeTimer()
+		mailbox := o.mailbox
+		if o.pending.rows >= maxBatchRows {
+			mailbox = nil // the commit has to catch up first
+		}
+		again := o.again
+		if len(o.retake) == 0 {
+			again = nil
+		}
+		select {
+		case again <- o.retake:
+			o.retake = nil
+		case <-ctx.Done():
+			stopKeeper()
+			o.shutdown(context.WithoutCancel(ctx))
+			return nil
+		case e := <-mailbox:
+			o.takeIn(e)
+			o.drainMailbox()
+		case a := <-o.loaded:
+			if !a.shard.dropped {
+				o.step(a.shard, a.input)
+			}
+		case done := <-o.committed:
+			o.afterCommit(keeper, done)
+		case t := <-o.taken:
+			o.own(t)
+		case kept := <-o.leases:
+			o.keep(kept)
+		case <-wake:
+			o.wakeShards()
+		}
+		o.startCommit(keeper)
+	}
+}
+
+func (o *owner) wakeTimer() <-chan time.Time {
+	next := int64(0)
+	for _, s := range o.shards {
+		if s.nextWake > 0 && (next == 0 || s.nextWake < next) {
+			next = s.nextWake
+		}
+	}
+	if next == 0 {
+		return nil
+	}
+	return time.After(max(0, time.Duration(next-o.clock.now().UnixMicro())*time.Microsecond))
+}
+
+func (o *owner) wakeShards() {
+	now := o.clock.now().UnixMicro()
+	for _, s := range o.sorted() {
+		if s.nextWake > 0 && s.nextWake <= now {
+			o.step(s, nil)
+		}
+	}
+}
+
+func (o *owner) sorted() []*shard {
+	out := make([]*shard, 0, len(o.shards))
+	for _, s := range o.shards {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b *shard) int { return int(a.id - b.id) })
+	return out
+}
+
+// drainMailbox takes in what else has gathered, up to a bound, so that one commit carries it all.
+func (o *owner) drainMailbox() {
+	for range maxPerStep {
+		if o.pending.rows >= maxBatchRows {
+			return
+		}
+		select {
+		case e := <-o.mailbox:
+			o.takeIn(e)
+		default:
+			return
+		}
+	}
+}
+
+func (o *owner) takeIn(e envelope) {
+	if e.shard.dropped {
+		e.call.done <- notOwner(e.shard.id)
+		return
+	}
+	o.lastCall++
+	id := o.lastCall
+	inputs := e.inputs(func(index int32) engine.Ref { return engine.Ref{Call: id, Index: index} })
+	e.call.left, e.call.replies = len(inputs), make([]engine.Effect, len(inputs))
+	o.calls[id] = e.call
+	o.step(e.shard, inputs)
+}
+
+func notOwner(shard int32) error {
+	return fault.Unavailable(lease.ReasonNotOwner, "shard %d has a new owner: ask again", shard)
+}
+
+// step runs the engine and adds what it wants to the pending batch. An engine that panics takes its shard down, and no other.
+func (o *owner) step(s *shard, inputs []engine.Input) {
+	defer func() {
+		if r := recover(); r != nil {
+			o.log.Error("scheduler: the engine of a shard failed and is loaded anew", "shard", s.id, "panic", fmt.Sprint(r))
+			o.drop(s, fault.Internal(fmt.Errorf("engine: %v", r), "the scheduler met a fault of its own: try again"))
+		}
+	}()
+	out := s.core.Step(o.clock.now(), inputs)
+	s.nextWake = out.NextWake
+	o.pending.add(s, out)
+}
+
+// startCommit hands the pending batch over when the connection is free: what gathers meanwhile is the next batch.
+func (o *owner) startCommit(ctx context.Context) {
+	if o.inFlight != nil || len(o.pending.parts) == 0 {
+		return
+	}
+	b := o.pending
+	o.pending = &batch{}
+	if b.rows == 0 {
+		o.letOut(ctx, b)
+		return
+	}
+	o.inFlight = b
+	o.work.Go(func() {
+		err := write(context.WithoutCancel(ctx), o.pool, b)
+		o.committed <- committed{b, err}
+	})
+}
+
+// afterCommit acts on the four kinds of outcome.
+func (o *owner) afterCommit(ctx context.Context, done committed) {
+	o.inFlight = nil
+	var count *rowCountError
+	kind := pg.Outcome(done.err)
+	switch {
+	case done.err == nil:
+		o.letOut(ctx, done.batch)
+		return
+	case kind == pg.KindTransient:
+		o.log.Warn("scheduler: commit is sent again", "error", done.err)
+		o.resubmit(done.batch)
+		return
+	case kind == pg.KindFence:
+		o.fenced(done)
+		return
+	case errors.As(done.err, &count):
+		o.log.Error("scheduler: rows and memory differ, shards are loaded anew", "error", done.err)
+	case kind == pg.KindData && len(done.batch.parts) > 1:
+		o.log.Warn("scheduler: Postgres refused a value, shards commit one by one", "error", pg.Clean(done.err))
+		o.oneByOne(ctx, done.batch)
+		return
+	default:
+		o.log.Error("scheduler: commit of unknown or bad outcome, shards are owned anew", "error", pg.Clean(done.err), "outcome", kind.String())
+	}
+	for _, p := range done.batch.parts {
+		o.drop(p.shard, fault.Unavailable("COMMIT_UNKNOWN", "the change may or may not have been stored: send the same call again"))
+	}
+}
+
+// resubmit puts a batch before what is pending.
+func (o *owner) resubmit(b *batch) {
+	for _, p := range o.pending.parts {
+		if p.shard.dropped {
+			continue
+		}
+		b.add(p.shard, engine.Output{Seq: p.seq, Changes: p.changes, Effects: p.effects, Asks: p.asks})
+	}
+	o.pending = b
+}
+
+// fenced drops the shards that the fence names; the others' changes are sent again.
+func (o *owner) fenced(done committed) {
+	for _, p := range done.batch.parts {
+		if slices.Contains(fencedShards(done.err), p.shard.id) {
+			o.log.Warn("scheduler: late commit refused, the shard has a new owner", "shard", p.shard.id, "epoch", p.shard.epoch)
+			o.drop(p.shard, notOwner(p.shard.id))
+		}
+	}
+	o.resubmit(done.batch.without(func(s *shard) bool { return s.dropped }))
+}
+
+// oneByOne finds the shard whose data Postgres refuses; only that one is loaded anew.
+func (o *owner) oneByOne(ctx context.Context, b *batch) {
+	for _, p := range b.parts {
+		single := &batch{parts: []*part{p}, rows: len(p.changes)}
+		if err := write(context.WithoutCancel(ctx), o.pool, single); err != nil {
+			o.log.Error("scheduler: shard's changes are refused, it is loaded anew", "shard", p.shard.id, "error", pg.Clean(err))
+			o.drop(p.shard, fault.Internal(err, "the change could not be stored"))
+			continue
+		}
+		o.letOut(ctx, single)
+	}
+}
+
+// drop forgets a shard: its callers are told, its engine goes, and the keeper takes it again under a new epoch.
+func (o *owner) drop(s *shard, why error) {
+	if s.dropped {
+		return
+	}
+	s.dropped = true
+	delete(o.shards, s.id)
+	o.pending = o.pending.without(func(other *shard) bool { return other == s })
+	o.work.Go(s.sub.Stop)
+	for id, c := range o.calls {
+		if c.shard == s {
+			delete(o.calls, id)
+			c.done <- why
+		}
+	}
+	o.retake = append(o.retake, s.id)
+}
+
+// shutdown writes what is pending, so that nothing decided is lost, and gives the shards to others.
+func (o *owner) shutdown(ctx context.Context) {
+	const most = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	if o.inFlight != nil {
+		o.afterCommit(ctx, <-o.committed)
+	}
+	if o.pending.rows > 0 {
+		b := o.pending
+		o.pending = &batch{}
+		if err := write(ctx, o.pool, b); err == nil {
+			o.letOut(ctx, b)
+		}
+	}
+	for _, s := range o.sorted() {
+		o.drop(s, notOwner(s.id))
+	}
+	if err := o.store.Release(ctx); err != nil {
+		o.log.Warn("scheduler: leases not given back, they run out by themselves", "error", err)
+	}
+}
+
+// serve answers requests to a shard, each in a goroutine of its own.
+func (o *owner) serve(s *shard) bus.Handler {
+	return func(ctx context.Context, data []byte) ([]byte, error) {
+		req := new(busv1.ShardRequest)
+		if err := proto.Unmarshal(data, req); err != nil {
+			return nil, fault.Invalid("BAD_SHARD_REQUEST", "the request cannot be read")
+		}
+		inputs, reply, err := o.translate(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		c := &call{shard: s, done: make(chan error, 1)}
+		select {
+		case o.mailbox <- envelope{s, inputs, c}:
+		case <-ctx.Done():
+			return nil, fault.Unavailable("SHARD_BUSY", "shard %d did not take the request in time: send it again", s.id).WithCause(ctx.Err())
+		}
+		select {
+		case err := <-c.done:
+			if err != nil {
+				return nil, err
+			}
+			return proto.Marshal(reply(c.replies))
+		case <-ctx.Done():
+			return nil, fault.Unavailable("SHARD_SLOW", "shard %d did not answer in time: send the same call again", s.id).WithCause(ctx.Err())
+		}
+	}
+}
+
+// own starts to serve a shard under its new epoch.
+func (o *owner) own(t takenShard) {
+	o.clock.sync(t.lease.EngineTime)
+	if old := o.shards[t.lease.Shard]; old != nil {
+		o.drop(old, notOwner(old.id))
+	}
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // never fails
+	s := &shard{id: t.lease.Shard, epoch: t.lease.Epoch, core: engine.New(o.cfg.Engine, seed)}
+	sub, err := o.cfg.Bus.Serve(lease.Subject(s.id, s.epoch), o.serve(s))
+	if err != nil {
+		o.log.Error("scheduler: shard cannot be served", "shard", s.id, "error", err)
+		o.retake = append(o.retake, s.id)
+		return
+	}
+	s.sub = sub
+	o.shards[s.id] = s
+	o.retake = slices.DeleteFunc(o.retake, func(id int32) bool { return id == s.id })
+	for _, tenantID := range t.tenants {
+		out := s.core.LoadTenant(o.clock.now(), tenantID)
+		s.nextWake = out.NextWake
+		o.pending.add(s, out)
+	}
+	wanted, err := proto.Marshal(&busv1.SessionsWanted{Shard: s.id, Epoch: s.epoch, TenantIds: t.tenants})
+	if err == nil {
+		err = o.cfg.Bus.Publish(SubjectSessionsWanted, wanted)
+	}
+	if err != nil {
+		o.log.Warn("scheduler: sessions not called for", "shard", s.id, "error", err)
+	}
+}
+
+// keep takes the news of a renewal in: the clock, and shards that are no longer ours.
+func (o *owner) keep(kept []lease.Lease) {
+	epochs := make(map[int32]int64, len(kept))
+	for _, l := range kept {
+		epochs[l.Shard] = l.Epoch
+		o.clock.sync(l.EngineTime)
+	}
+	for _, s := range o.sorted() {
+		if epochs[s.id] != s.epoch {
+			o.log.Warn("scheduler: shard has a new owner", "shard", s.id, "epoch", s.epoch)
+			o.drop(s, notOwner(s.id))
+		}
+	}
+}
