@@ -151,7 +151,7 @@ func TestMarshalLeavesEmptyPayloadsOut(t *testing.T) {
 	known := shapeOf((&runsv1.Run{}).ProtoReflect().Descriptor())
 	cases := map[string]string{
 		`{"inputJson":""}`:                                    `{}`,
-		`{ "inputJson" : "" , "outputJson" : "" }`:            `{ }`,
+		`{ "inputJson" : "" , "outputJson" : "" }`:            `{  }`,
 		`{"inputJson":"","id":"r"}`:                           `{"id":"r"}`,
 		`{"id":"r","inputJson":"","status":1}`:                `{"id":"r","status":1}`,
 		`{"inputJson":"","outputJson":"1","id":"r"}`:          `{"output":1,"id":"r"}`,

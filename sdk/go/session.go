@@ -87,7 +87,7 @@ func (w *Worker) listen(ctx context.Context) (opened bool, err error) {
 
 // nextSession counts the session on and lists what the worker brings along.
 func (w *Worker) nextSession() *workersv1.ListenRequest {
-	// Results first: a task that ends in between is then listed twice at most, and never left out... so the second listing is dropped.
+	// A task that ends hands its result over before it leaves w.tasks, so it is never left out; it may be in both, and is listed once.
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.session++

@@ -362,6 +362,7 @@ type pool struct {
 	quit    chan struct{}
 	idle    atomic.Int32
 	maxIdle int32
+	all     sync.WaitGroup
 }
 
 func newPool(slots int) *pool {
@@ -373,7 +374,7 @@ func (p *pool) run(f func()) {
 	select {
 	case p.jobs <- f:
 	default:
-		go p.loop(f)
+		p.all.Go(func() { p.loop(f) })
 	}
 }
 
@@ -393,5 +394,10 @@ func (p *pool) loop(f func()) {
 	}
 }
 
-// close ends the idle goroutines, and busy ones as soon as their function returns.
-func (p *pool) close() { close(p.quit) }
+// close ends the idle goroutines, and busy ones as soon as their function returns. It waits for them if told to.
+func (p *pool) close(wait bool) {
+	close(p.quit)
+	if wait {
+		p.all.Wait()
+	}
+}

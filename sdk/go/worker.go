@@ -237,7 +237,8 @@ func (w *Worker) serve(ctx context.Context) error {
 	end(ErrWorkerStopped)
 	w.logs.close(0)
 	loops.Wait()
-	w.pool.close()
+	// Code that ignores its cancel can't be waited for.
+	w.pool.close(w.countTasks() == 0)
 	return err
 }
 

@@ -93,11 +93,20 @@ func (s *Service) attached(ses *session, epoch int64) error {
 		return fault.Unavailable(reasonEarlierOwner, "the shard of worker %s has just changed its owner", w.publicID())
 	}
 	ses.epoch = epoch
-	waiting := ses.pending
+	var never []*assignment
+	closing := false
+	for _, p := range ses.pending {
+		if p.epoch == epoch {
+			never = append(never, ses.apply(p.order)...)
+			closing = closing || p.order.GetClose()
+		}
+	}
 	ses.pending, ses.pendingNo = nil, 0
+	ses.signal()
 	w.mu.Unlock()
-	for _, p := range waiting {
-		s.deliver(w, p.epoch, p.order)
+	s.neverLeft(w, ses.number, never)
+	if closing {
+		return errSuperseded(ses)
 	}
 	return nil
 }

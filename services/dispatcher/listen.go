@@ -54,44 +54,49 @@ func (s *Service) stream(ses *session, send func(*workersv1.ListenResponse) erro
 	for {
 		select {
 		case <-ses.ctx.Done():
-			return context.Cause(ses.ctx)
+			return ses.farewell(send)
 		case <-beat.C:
 			if err := send(&workersv1.ListenResponse{}); err != nil {
 				return err
 			}
 		case <-ses.wake:
-			frames, leaving := ses.take()
-			for _, frame := range frames {
+			for _, frame := range ses.take() {
 				if err := send(frame); err != nil {
 					return err
 				}
-			}
-			if leaving {
-				return send(&workersv1.ListenResponse{Drain: true})
 			}
 		}
 		beat.Reset(s.cfg.Beat)
 	}
 }
 
+// farewell is the end of a session's stream. A worker whose server stops is told to go elsewhere; what is still in the outbox is not sent
+// any more, so that its next session gets it anew.
+func (ses *session) farewell(send func(*workersv1.ListenResponse) error) error {
+	cause := context.Cause(ses.ctx)
+	if !fault.HasReason(cause, ReasonShuttingDown) {
+		return cause
+	}
+	ses.worker.mu.Lock()
+	ses.leaving = true
+	ses.worker.mu.Unlock()
+	return send(&workersv1.ListenResponse{Drain: true})
+}
+
 // take empties the outbox. From here on what was in it counts as delivered.
-func (ses *session) take() (frames []*workersv1.ListenResponse, leaving bool) {
-	w := ses.worker
-	w.mu.Lock()
+func (ses *session) take() []*workersv1.ListenResponse {
+	ses.worker.mu.Lock()
 	out := ses.out
 	ses.out = outbox{}
-	for _, a := range out.assignments {
-		if sent := w.sent[id(a.GetAssignmentId())]; sent != nil {
-			sent.delivered = true
-		}
-	}
-	leaving = ses.leaving
-	w.mu.Unlock()
-	return out.frames(), leaving
+	ses.worker.mu.Unlock()
+	return out.frames()
 }
 
 // readHeld reads what a worker brings along.
 func (s *Service) readHeld(held []*workersv1.Held) ([]*assignment, error) {
+	if len(held) > MaxHeld {
+		return nil, fault.InvalidField("held", "must have at most %d assignments", MaxHeld)
+	}
 	now := s.cfg.Now()
 	list := make([]*assignment, len(held))
 	for i, h := range held {
@@ -103,7 +108,7 @@ func (s *Service) readHeld(held []*workersv1.Held) ([]*assignment, error) {
 		if err != nil || assignmentID.IsZero() {
 			return nil, fault.InvalidField(fmt.Sprintf("held[%d].assignment_id", i), "must be the 16 bytes that the assignment came with")
 		}
-		a := &assignment{id: assignmentID, run: run, taskNo: h.GetTaskNo(), generation: h.GetGeneration(), attempt: h.GetAttempt(), brought: true, delivered: true}
+		a := &assignment{id: assignmentID, run: run, taskNo: h.GetTaskNo(), generation: h.GetGeneration(), attempt: h.GetAttempt(), brought: true}
 		if h.GetRunning() != nil {
 			a.begun = now.Add(-max(h.GetRunning().AsDuration(), 0))
 		}

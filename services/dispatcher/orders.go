@@ -65,11 +65,14 @@ func (ses *session) apply(order *busv1.SessionOrder) (never []*assignment) {
 	w := ses.worker
 	for _, o := range order.GetAssignments() {
 		a := newAssignment(o)
-		if a.id.IsZero() || w.sent[a.id] != nil || len(ses.out.assignments) >= ses.roomFor() || len(w.sent) >= MaxHeld {
-			continue // Doubled, or more than the worker has room for; the owner withdraws what nobody acknowledges.
+		full := len(ses.out.assignments) >= ses.roomFor() || len(w.sent) >= MaxHeld || ses.out.bytes > maxQueuedBytes
+		if a.id.IsZero() || w.sent[a.id] != nil || full {
+			continue // Doubled, or more than there is room for; the owner withdraws what nobody acknowledges.
 		}
 		w.sent[a.id] = a
-		ses.out.assignments = append(ses.out.assignments, wireAssignment(o))
+		wire := wireAssignment(o)
+		ses.out.assignments = append(ses.out.assignments, wire)
+		ses.out.bytes += proto.Size(wire)
 	}
 	for _, c := range order.GetCancels() {
 		if w.sent[id(c.GetAssignmentId())] != nil && len(ses.out.cancels) < MaxHeld {

@@ -68,10 +68,10 @@ func (s *Service) Run(ctx context.Context) error {
 	s.waitFor(&s.streams, "streams are still open")
 	wanted.Stop()
 	orders.Stop()
-	s.waitFor(&s.tasks, "owners have not answered")
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
+	s.waitFor(&s.tasks, "owners have not answered")
 	s.end(loop.ErrShutdown)
 	s.tasks.Wait()
 	return nil
@@ -95,18 +95,18 @@ func (s *Service) watch(ctx context.Context) {
 	}
 }
 
-// drainAll refuses new streams and asks every open one to end after a last message.
+// drainAll refuses new streams and ends every open one, after a last message.
 func (s *Service) drainAll() {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
 	for _, w := range s.allWorkers() {
 		w.mu.Lock()
-		if w.session != nil {
-			w.session.leaving = true
-			w.session.signal()
-		}
+		ses := w.session
 		w.mu.Unlock()
+		if ses != nil {
+			ses.cancel(errStopping())
+		}
 	}
 }
 

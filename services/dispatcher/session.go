@@ -2,13 +2,11 @@ package dispatcher
 
 import (
 	"context"
-	"errors"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
-	"github.com/tenon-run/tenon/internal/loop"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 )
@@ -52,15 +50,18 @@ type outbox struct {
 	assignments []*workersv1.Assignment
 	cancels     []*workersv1.Cancel
 	withdrawals [][]byte
+	bytes       int // of the assignments
 }
 
-func (o *outbox) empty() bool { return len(o.assignments)+len(o.cancels)+len(o.withdrawals) == 0 }
+// maxQueuedBytes bounds the assignments that wait for one stream. An owner withdraws and offers anew what is dropped beyond it.
+const maxQueuedBytes = 64 << 20
 
 // remove takes an assignment back that has not left, and reports whether it was there.
 func (o *outbox) remove(id flow.ID) bool {
 	for i, a := range o.assignments {
 		if flow.ID(a.GetAssignmentId()) == id {
 			o.assignments = append(o.assignments[:i:i], o.assignments[i+1:]...)
+			o.bytes -= proto.Size(a)
 			return true
 		}
 	}
@@ -113,7 +114,7 @@ func (s *Service) open(ctx context.Context, w *worker, caller Caller, number int
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
-		return nil, fault.Unavailable(ReasonShuttingDown, "this server is stopping; listen again, at another one")
+		return nil, errStopping()
 	}
 	s.streams.Add(1)
 	s.mu.Unlock()
@@ -145,6 +146,10 @@ func (s *Service) open(ctx context.Context, w *worker, caller Caller, number int
 	return ses, nil
 }
 
+func errStopping() error {
+	return fault.Unavailable(ReasonShuttingDown, "this server is stopping; listen again, at another one")
+}
+
 func errSuperseded(ses *session) error {
 	return fault.Aborted(ReasonSessionSuperseded, "a newer session of worker %s is open, session %d has ended", ses.worker.publicID(), ses.number)
 }
@@ -172,9 +177,7 @@ func (s *Service) close(ses *session, cause error) {
 	if !attached && ses.replaced != 0 {
 		s.loseSession(w, ses.replaced, false) // The owner may never have heard of the newer one.
 	}
-	if !errors.Is(cause, context.Canceled) && !errors.Is(cause, loop.ErrShutdown) {
-		s.cfg.Log.Info("dispatcher: session ended", "tenant", w.tenant, "worker", w.publicID(), "session", ses.number, "cause", fault.Detail(cause))
-	}
+	s.cfg.Log.Info("dispatcher: session ended", "tenant", w.tenant, "worker", w.publicID(), "session", ses.number, "gone", gone, "cause", fault.Detail(cause))
 }
 
 func (s *Service) loseSession(w *worker, number int64, gone bool) {

@@ -37,10 +37,9 @@ type assignment struct {
 	taskNo     int32
 	generation int32
 	attempt    int32
-	class      int16 // 0: not known yet
-	brought    bool  // by the worker, from before this process: its references are not known here
-	proven     bool  // ordered by an owner through this process, or found recorded in the database
-	delivered  bool
+	class      int16     // 0: not known yet
+	brought    bool      // by the worker, from before this process: its references are not known here
+	proven     bool      // ordered by an owner through this process, or found recorded in the database
 	begun      time.Time // zero: the worker has not said that it started
 	refs       []flow.ID
 }

@@ -168,3 +168,12 @@ func fromHistoryTask(top *engine.Row, h *schedulerq.HistoryTask) engine.Row {
 		Output: engine.Payload{Inline: h.Output, Ref: h.OutputRef}, Error: decodeError(h.Error), Revision: h.Revision,
 	}
 }
+
+func fromList(tenant int64, l *schedulerq.ListRunsRow) engine.Row {
+	return engine.Row{
+		RunKey: engine.RunKey{Tenant: tenant, ID: l.RunID}, Single: l.Single, WorkflowID: l.WorkflowID, Version: l.WorkflowVersion, State: flow.State(l.State),
+		Generation: l.Generation, Attempt: l.Attempt, Lost: l.Lost, Priority: l.Priority, CreatedAt: l.CreatedAt, QueuedAt: l.QueuedAt, StartedAt: l.StartedAt,
+		EndedAt: l.EndedAt, ParentRun: l.ParentRunID, ParentTask: l.ParentTaskNo, ChildRuns: l.ChildRuns, WorkerID: l.WorkerID, Error: decodeError(l.Error),
+		Revision: l.Revision,
+	}
+}

@@ -70,8 +70,7 @@ func (s *Shard) awaitOne(t *tenant, w *await, id flow.ID) {
 		return
 	}
 	if r.rows[0].ParentRun != w.assignment.row.ID {
-		w.refusal = notFound()
-		s.awaited(w)
+		s.refuseAwait(w)
 		return
 	}
 	r.waiters = append(r.waiters, w)
@@ -84,22 +83,40 @@ func (s *Shard) dropAwait(a *assignment, no *Refusal) {
 	a.await = nil
 	w.dropped = true
 	s.effect(&Reply{w.to, no})
+	s.letGo(w)
+}
+
+func (s *Shard) letGo(w *await) {
 	for _, r := range w.on {
 		r.waiters = slices.DeleteFunc(r.waiters, func(other *await) bool { return other == w })
 		if s.runs[r.key] == r {
 			s.candidate(r)
 		}
 	}
+	w.on = nil
+}
+
+// refuseAwait answers a wait for a run that is none of the task's children, as soon as the task has a slot again.
+func (s *Shard) refuseAwait(w *await) {
+	if w.dropped || w.refusal != nil {
+		return
+	}
+	w.refusal, w.left = notFound(), 0
+	s.letGo(w)
+	s.goesOn(w)
 }
 
 // awaited counts one run down, and lets the task go on after the last.
 func (s *Shard) awaited(w *await) {
-	if w.dropped {
+	if w.dropped || w.refusal != nil {
 		return
 	}
-	if w.left--; w.left > 0 {
-		return
+	if w.left--; w.left == 0 {
+		s.goesOn(w)
 	}
+}
+
+func (s *Shard) goesOn(w *await) {
 	if w.assignment.session != nil { // else once its worker is back
 		s.resumeIn(w.assignment.session, w)
 	}

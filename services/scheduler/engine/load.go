@@ -157,7 +157,8 @@ func (s *Shard) goOn(t *tenant, input Input, key RunKey, found *LoadedRun) {
 		s.reportFinished(in, found.Rows)
 	case *awaitLater:
 		if found == nil || found.Rows[0].ParentRun != in.await.assignment.row.ID {
-			in.await.refusal = notFound()
+			s.refuseAwait(in.await)
+			return
 		}
 		s.awaited(in.await)
 	case *heldLater:

@@ -99,7 +99,7 @@ func (s *Shard) unknown(t *tenant, in *Report) *assignment {
 		s.effect(&VerdictReply{in.To, Superseded})
 		return nil
 	}
-	if w.AssignmentID == in.Assignment {
+	if w.AssignmentID == in.Assignment && !in.Assignment.IsZero() {
 		s.effect(&VerdictReply{in.To, Accepted})
 		return nil
 	}

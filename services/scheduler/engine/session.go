@@ -19,7 +19,7 @@ type session struct {
 	used       int
 	draining   bool
 	lost       bool
-	graceEnd   int64        // when a lost session's work is given up
+	graceEnd   int64         // when a lost session's work is given up
 	held       []*assignment // in order of sending
 	resuming   []*await      // children are final, the slot is not had yet
 }
@@ -285,7 +285,6 @@ func (s *Shard) lose(a *assignment) {
 	s.addAttempt(w, a.id, a.worker, "lost", w.Generation, w.StartedAt, s.now, nil)
 	s.release(a)
 	w.Lost++
-	w.QueuedAt = s.now // it waits anew, at its old place
 	if int(w.Lost) > w.task().MaxLost {
 		w.AssignmentID, w.WorkerID = a.id, a.worker
 		w.Error = &TaskError{Kind: flow.KindWorkerLost, Message: "the task's worker was gone too often: it may be killing its worker (memory, a crash in native code)"}
@@ -293,6 +292,7 @@ func (s *Shard) lose(a *assignment) {
 		return
 	}
 	s.move(w, queued)
+	w.QueuedAt = s.now // it waits anew, at its old place
 	s.setDue(w, 0)
 	s.enqueue(t, w)
 	s.touch(w)

@@ -95,7 +95,7 @@ func (s *Shard) evict() {
 		}
 		if r.lastSeq > s.committed {
 			s.candidate(r)
-			continue
+			return // later ones are hardly older
 		}
 		t := s.tenants[r.key.Tenant]
 		for _, w := range r.rows {

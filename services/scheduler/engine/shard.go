@@ -173,7 +173,7 @@ func (s *Shard) answered(asked int64) {
 func (s *Shard) leave(r *run) {
 	delete(s.runs, r.key)
 	if len(s.asking) > 0 {
-		s.gone[r.key] = r.lastSeq
+		s.gone[r.key] = max(s.gone[r.key], r.lastSeq)
 		s.left = append(s.left, departure{r.key, s.seq})
 	}
 }

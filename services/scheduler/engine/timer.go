@@ -233,8 +233,16 @@ func (s *Shard) live(t timer) bool {
 	case attemptDue:
 		a := s.assignments[t.assignment]
 		return a != nil && a.deadline == t.at
-	case ackDue, recordDue, orphanDue:
+	case ackDue:
+		a := s.assignments[t.assignment]
+		return a != nil && !a.acked
+	case recordDue:
+		a := s.assignments[t.assignment]
+		return a != nil && !a.recorded
+	case orphanDue:
 		return s.assignments[t.assignment] != nil
+	case timerRefill:
+		return s.tenants[t.tenant].refillAt == t.at
 	default:
 		return true
 	}

@@ -1,0 +1,61 @@
+// Package dispatcherrpc puts the dispatcher on the wire: WorkerService, served by services/dispatcher. It finds out who calls and hands over; the rules
+// stand in the service. Only internal/app imports it.
+package dispatcherrpc
+
+import (
+	"context"
+
+	"connectrpc.com/connect"
+
+	"github.com/tenon-run/tenon/internal/authn"
+	"github.com/tenon-run/tenon/internal/rpc"
+	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
+	"github.com/tenon-run/tenon/proto/tenon/workers/v1/workersv1connect"
+	"github.com/tenon-run/tenon/services/dispatcher"
+)
+
+// Register mounts the service. The options are the server's.
+func Register(mux rpc.Mux, svc *dispatcher.Service, options ...connect.HandlerOption) {
+	path, handler := workersv1connect.NewWorkerServiceHandler(&workers{svc}, options...)
+	mux.Handle(path, handler, workersv1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerService"))
+}
+
+// workers implements WorkerService.
+type workers struct{ svc *dispatcher.Service }
+
+var _ workersv1connect.WorkerServiceHandler = (*workers)(nil)
+
+func caller(ctx context.Context) dispatcher.Caller {
+	principal := authn.From(ctx)
+	return dispatcher.Caller{TenantID: principal.TenantID, TokenID: principal.TokenID}
+}
+
+// Register implements WorkerService.
+func (w *workers) Register(ctx context.Context, request *workersv1.RegisterRequest) (*workersv1.RegisterResponse, error) {
+	return w.svc.Register(ctx, caller(ctx), request)
+}
+
+// Listen implements WorkerService.
+func (w *workers) Listen(ctx context.Context, request *workersv1.ListenRequest, stream *connect.ServerStream[workersv1.ListenResponse]) error {
+	return w.svc.Listen(ctx, caller(ctx), request, stream.Send)
+}
+
+// Report implements WorkerService.
+func (w *workers) Report(ctx context.Context, request *workersv1.ReportRequest) (*workersv1.ReportResponse, error) {
+	return w.svc.Report(ctx, caller(ctx), request)
+}
+
+// Heartbeat implements WorkerService.
+func (w *workers) Heartbeat(ctx context.Context, request *workersv1.HeartbeatRequest) (*workersv1.HeartbeatResponse, error) {
+	return w.svc.Heartbeat(ctx, caller(ctx), request)
+}
+
+// Log implements WorkerService.
+func (w *workers) Log(ctx context.Context, request *workersv1.LogRequest) (*workersv1.LogResponse, error) {
+	return w.svc.Log(ctx, caller(ctx), request)
+}
+
+// GetPayloads implements WorkerService.
+func (w *workers) GetPayloads(ctx context.Context, request *workersv1.GetPayloadsRequest) (*workersv1.GetPayloadsResponse, error) {
+	return w.svc.GetPayloads(ctx, caller(ctx), request)
+}

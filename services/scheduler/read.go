@@ -1,0 +1,212 @@
+package scheduler
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenon-run/tenon/db/schedulerq"
+	"github.com/tenon-run/tenon/internal/authn"
+	"github.com/tenon-run/tenon/internal/fault"
+	"github.com/tenon-run/tenon/internal/flow"
+	"github.com/tenon-run/tenon/internal/pg"
+	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
+	"github.com/tenon-run/tenon/proto/typeid"
+	"github.com/tenon-run/tenon/services/scheduler/engine"
+)
+
+// RunView is a run as a caller sees it: its rows with what the owner's memory knows beyond them.
+type RunView struct {
+	Plan *flow.Plan
+	Rows []engine.Row // by task number; payloads inline
+	Open bool
+}
+
+// Top is the run's own row.
+func (v *RunView) Top() *engine.Row { return &v.Rows[0] }
+
+// Tasks are the rows that are tasks.
+func (v *RunView) Tasks() []engine.Row {
+	if v.Top().Single {
+		return v.Rows
+	}
+	return v.Rows[1:]
+}
+
+// Revision grows with every change of the run.
+func (v *RunView) Revision() int64 {
+	var sum int64
+	for i := range v.Rows {
+		sum += v.Rows[i].Revision
+	}
+	return sum
+}
+
+// Status is the run's state: a run has begun once any of its tasks has.
+func (v *RunView) Status() flow.State {
+	top := v.Top()
+	if top.State.Final() {
+		return top.State
+	}
+	if top.StartedAt > 0 {
+		return flow.Running
+	}
+	for _, w := range v.Tasks() {
+		if w.StartedAt > 0 || w.Lost > 0 || w.Attempt > 1 || w.State == flow.Running || w.State == flow.Waiting || w.State == flow.Stopping {
+			return flow.Running
+		}
+	}
+	return flow.Queued
+}
+
+func runNotFound(id flow.ID) error { return fault.NotFound("run", typeid.Format(typeid.Run, id)) }
+
+// Get reads runs, open ones first: a run that ends meanwhile is found among the finished. Those that do not exist are left out.
+func (s *Service) views(ctx context.Context, ids []flow.ID) (map[flow.ID]*RunView, error) {
+	tenant := authn.From(ctx).TenantID
+	views := make(map[flow.ID]*RunView, len(ids))
+	err := pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
+		q := schedulerq.New(tx)
+		rows, err := q.LiveRuns(ctx, schedulerq.LiveRunsParams{TenantID: tenant, RunIds: ids})
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			v := views[rows[i].RunID]
+			if v == nil {
+				v = &RunView{Open: true}
+				views[rows[i].RunID] = v
+			}
+			v.Rows = append(v.Rows, fromLive(&rows[i]))
+		}
+		return s.finished(ctx, q, tenant, ids, views)
+	})
+	if err != nil {
+		return nil, pg.Fault(err)
+	}
+	for _, v := range views {
+		if v.Plan, err = s.cfg.Workflows.Plan(ctx, tenant, v.Top().WorkflowID, int(v.Top().Version)); err != nil {
+			return nil, err
+		}
+	}
+	s.overlay(ctx, tenant, views)
+	return views, nil
+}
+
+func (s *Service) finished(ctx context.Context, q *schedulerq.Queries, tenant int64, ids []flow.ID, views map[flow.ID]*RunView) error {
+	var left []flow.ID
+	for _, id := range ids {
+		if views[id] == nil {
+			left = append(left, id)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	runs, err := q.FinishedRuns(ctx, schedulerq.FinishedRunsParams{TenantID: tenant, RunIds: left})
+	if err != nil {
+		return err
+	}
+	for i := range runs {
+		top := fromHistoryRun(&runs[i])
+		v := &RunView{Rows: []engine.Row{top}}
+		views[top.ID] = v
+		if top.Single {
+			continue
+		}
+		tasks, err := q.FinishedTasks(ctx, schedulerq.FinishedTasksParams{TenantID: tenant, Class: int16(top.Class), RunID: top.ID, Generation: top.Generation})
+		if err != nil {
+			return err
+		}
+		for j := range tasks {
+			v.Rows = append(v.Rows, fromHistoryTask(&top, &tasks[j]))
+		}
+	}
+	return nil
+}
+
+// overlay adds what only the owner's memory knows: attempts that are too young to have been written. Without an owner the rows stand as they are.
+func (s *Service) overlay(ctx context.Context, tenant int64, views map[flow.ID]*RunView) {
+	req := &busv1.PeekRuns{}
+	for id, v := range views {
+		if v.Open {
+			req.RunIds = append(req.RunIds, idBytes(id))
+		}
+	}
+	if len(req.GetRunIds()) == 0 {
+		return
+	}
+	const most = time.Second
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	reply, _, err := s.caller.Call(ctx, tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_Peek{Peek: req}})
+	if err != nil {
+		s.log.Debug("scheduler: run shown without its owner's view", "error", err)
+		return
+	}
+	for _, p := range reply.GetPeek().GetRuns() {
+		id, err := flow.IDFromBytes(p.GetRunId())
+		if v := views[id]; err == nil && v != nil && p.GetRevision() >= v.Revision() {
+			v.merge(p)
+		}
+	}
+}
+
+func (v *RunView) merge(p *busv1.PeekedRun) {
+	for i := range v.Rows {
+		w := &v.Rows[i]
+		for _, t := range p.GetTasks() {
+			if t.GetTaskNo() != int32(w.TaskNo) {
+				continue
+			}
+			w.State, w.Attempt, w.Lost = flow.State(t.GetStatus()), t.GetAttempt(), t.GetLost()
+			w.StartedAt, w.QueuedAt, w.DueAt = t.GetStartTime(), t.GetQueueTime(), t.GetRetryTime()
+			if id, err := flow.IDFromBytes(t.GetWorkerId()); err == nil {
+				w.WorkerID = id
+			}
+		}
+	}
+	if top := v.Top(); !top.Single {
+		top.StartedAt = p.GetStartTime()
+	}
+}
+
+// Get reads one run with its payloads.
+func (s *Service) Get(ctx context.Context, id flow.ID) (*RunView, error) {
+	views, err := s.views(ctx, []flow.ID{id})
+	if err != nil {
+		return nil, err
+	}
+	v := views[id]
+	if v == nil {
+		return nil, runNotFound(id)
+	}
+	return v, s.fill(ctx, v)
+}
+
+// fill fetches the payloads that stand apart.
+func (s *Service) fill(ctx context.Context, v *RunView) error {
+	tenant := authn.From(ctx).TenantID
+	err := pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
+		q := schedulerq.New(tx)
+		fetch := func(p *engine.Payload) error {
+			if p.Ref.IsZero() {
+				return nil
+			}
+			body, err := q.GetPayload(ctx, schedulerq.GetPayloadParams{TenantID: tenant, ID: p.Ref})
+			p.Inline = body
+			return err
+		}
+		for i := range v.Rows {
+			if err := fetch(&v.Rows[i].Input); err != nil {
+				return err
+			}
+			if err := fetch(&v.Rows[i].Output); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return pg.Fault(err)
+}

@@ -1,0 +1,97 @@
+package scheduler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"log/slog"
+
+	"github.com/google/uuid"
+
+	"github.com/tenon-run/tenon/internal/authn"
+	"github.com/tenon-run/tenon/internal/fault"
+	"github.com/tenon-run/tenon/internal/flow"
+	"github.com/tenon-run/tenon/internal/lease"
+	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
+	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
+)
+
+// Service answers callers in any process: it checks, asks the shard's owner, and reads rows.
+type Service struct {
+	cfg    Config
+	caller lease.Caller
+	log    *slog.Logger
+}
+
+// New makes a scheduler. Run owns shards; without it the service still answers, through the owners in other processes.
+func New(cfg Config) (*Service, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Service{cfg: cfg, caller: lease.Caller{Bus: cfg.Bus, Directory: lease.NewDirectory(cfg.Pool)}, log: cfg.Log}, nil
+}
+
+// Run takes shards and works them until the context ends; then it hands them over.
+func (s *Service) Run(ctx context.Context) error {
+	return newOwner(s.cfg).run(ctx)
+}
+
+// Parent is the running task that a worker acts for.
+type Parent struct {
+	RunID      flow.ID
+	Task       string
+	Assignment flow.ID
+	Key        string
+}
+
+func (p *Parent) wire() *busv1.Parent {
+	if p == nil {
+		return nil
+	}
+	return &busv1.Parent{RunId: idBytes(p.RunID), Task: p.Task, AssignmentId: idBytes(p.Assignment), ChildKey: p.Key}
+}
+
+// forTask holds a worker to what it may do: act for a task that it is running.
+func forTask(ctx context.Context, parent *Parent, field string) error {
+	if authn.From(ctx).Kind == authn.KindWorker && parent == nil {
+		return fault.PermissionDenied("PARENT_REQUIRED", "a worker token may only do this for a task that its worker is running: set %s, or use an API token", field)
+	}
+	return nil
+}
+
+func newID() flow.ID {
+	id, err := uuid.NewV7()
+	if err != nil {
+		panic("no randomness: " + err.Error()) // crypto/rand itself ends the process then
+	}
+	return flow.ID(id)
+}
+
+// requestHash tells two calls with one id apart: it covers everything the caller said of the run.
+func requestHash(tenant int64, r *NewRun, workflowID int64) []byte {
+	h := sha256.New()
+	var n [8]byte
+	number := func(v int64) {
+		binary.BigEndian.PutUint64(n[:], uint64(v)) //nolint:gosec // bits for a hash
+		h.Write(n[:])
+	}
+	number(tenant)
+	number(workflowID)
+	number(int64(r.Version))
+	number(int64(r.Priority))
+	h.Write(r.Input)
+	return h.Sum(nil)[:16]
+}
+
+// toFault makes the owner's refusal an error again.
+func toFault(e *runsv1.ItemError) error {
+	if e == nil {
+		return nil
+	}
+	out := fault.New(fault.ParseCode(e.GetCode()), e.GetReason(), "%s", e.GetMessage())
+	if e.GetField() != "" {
+		out.Fields = []fault.Field{{Path: e.GetField(), Message: e.GetMessage()}}
+	}
+	return out
+}
