@@ -27,7 +27,7 @@ func (q *Queries) CheckEpochs(ctx context.Context, arg CheckEpochsParams) error 
 
 const endSessions = `-- name: EndSessions :exec
 UPDATE worker_sessions SET closed_at = n.closed_at
-FROM (SELECT tenant_id, worker_id, session, closed_at FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS r (tenant_id, worker_id, session, closed_at)) AS n
+FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS n (tenant_id, worker_id, session, closed_at)
 WHERE worker_sessions.tenant_id = n.tenant_id AND worker_sessions.worker_id = n.worker_id AND worker_sessions.session = n.session
 `
 
@@ -50,7 +50,7 @@ func (q *Queries) EndSessions(ctx context.Context, arg EndSessionsParams) error 
 
 const finishRuns = `-- name: FinishRuns :one
 WITH n AS (
-  SELECT tenant_id, run_id, task_no, state, attempt, lost, queued_at, started_at, ended_at, assignment_id, worker_id, child_runs, output, output_ref, error, revision FROM unnest(
+  SELECT r.tenant_id, r.run_id, r.task_no, r.state, r.attempt, r.lost, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.child_runs, r.output, r.output_ref, r.error, r.revision FROM unnest(
     $1::bigint[],
     $2::uuid[],
     $3::smallint[],
@@ -132,7 +132,7 @@ func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) (int64, 
 
 const insertAttempts = `-- name: InsertAttempts :exec
 INSERT INTO attempts (tenant_id, class, run_id, generation, task_no, ended_at, attempt, outcome, assignment_id, worker_id, started_at, error)
-SELECT unnest FROM unnest(
+SELECT r.tenant_id, r.class, r.run_id, r.generation, r.task_no, r.ended_at, r.attempt, r.outcome, r.assignment_id, r.worker_id, r.started_at, r.error FROM unnest(
   $1::bigint[],
   $2::smallint[],
   $3::uuid[],
@@ -145,7 +145,7 @@ SELECT unnest FROM unnest(
   $10::uuid[],
   $11::bigint[],
   $12::bytea[]
-) ON CONFLICT DO NOTHING
+) AS r (tenant_id, class, run_id, generation, task_no, ended_at, attempt, outcome, assignment_id, worker_id, started_at, error) ON CONFLICT DO NOTHING
 `
 
 type InsertAttemptsParams struct {
@@ -183,7 +183,8 @@ func (q *Queries) InsertAttempts(ctx context.Context, arg InsertAttemptsParams) 
 
 const insertChildRuns = `-- name: InsertChildRuns :exec
 INSERT INTO child_runs (tenant_id, class, parent_run_id, run_id)
-SELECT unnest FROM unnest($1::bigint[], $2::smallint[], $3::uuid[], $4::uuid[]) ON CONFLICT DO NOTHING
+SELECT r.tenant_id, r.class, r.parent_run_id, r.run_id FROM unnest($1::bigint[], $2::smallint[], $3::uuid[], $4::uuid[]) AS r (tenant_id, class, parent_run_id, run_id)
+ON CONFLICT DO NOTHING
 `
 
 type InsertChildRunsParams struct {
@@ -205,7 +206,7 @@ func (q *Queries) InsertChildRuns(ctx context.Context, arg InsertChildRunsParams
 
 const insertLive = `-- name: InsertLive :execrows
 INSERT INTO live (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
-SELECT unnest FROM unnest(
+SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.workflow_version, r.state, r.generation, r.attempt, r.lost, r.priority, r.lane, r.rank, r.due_at, r.deadline_at, r.created_at, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.worker_session, r.stop_reason, r.request_hash, r.parent_run_id, r.parent_task_no, r.parent_generation, r.child_key, r.child_runs, r.traceparent, r.input, r.input_ref, r.output, r.output_ref, r.error, r.revision FROM unnest(
   $1::bigint[],
   $2::uuid[],
   $3::smallint[],
@@ -243,7 +244,7 @@ SELECT unnest FROM unnest(
   $35::uuid[],
   $36::bytea[],
   $37::bigint[]
-)
+) AS r (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
 `
 
 type InsertLiveParams struct {
@@ -392,7 +393,7 @@ UPDATE live SET
   output_ref = n.output_ref,
   error = n.error,
   revision = n.revision
-FROM (SELECT tenant_id, run_id, task_no, state, generation, attempt, lost, lane, rank, due_at, deadline_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, child_runs, output, output_ref, error, revision FROM unnest(
+FROM unnest(
   $1::bigint[],
   $2::uuid[],
   $3::smallint[],
@@ -416,7 +417,7 @@ FROM (SELECT tenant_id, run_id, task_no, state, generation, attempt, lost, lane,
   $21::uuid[],
   $22::bytea[],
   $23::bigint[]
-) AS r (tenant_id, run_id, task_no, state, generation, attempt, lost, lane, rank, due_at, deadline_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, child_runs, output, output_ref, error, revision)) AS n
+) AS n (tenant_id, run_id, task_no, state, generation, attempt, lost, lane, rank, due_at, deadline_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, child_runs, output, output_ref, error, revision)
 WHERE live.tenant_id = n.tenant_id AND live.run_id = n.run_id AND live.task_no = n.task_no
 `
 

@@ -52,7 +52,9 @@ func Anonymous() Principal { return Principal{Role: "anonymous"} }
 type contextKey struct{}
 
 // With returns a context that carries p.
-func With(ctx context.Context, p Principal) context.Context { return context.WithValue(ctx, contextKey{}, p) }
+func With(ctx context.Context, p Principal) context.Context {
+	return context.WithValue(ctx, contextKey{}, p)
+}
 
 // From returns the context's principal, the anonymous one when there is none.
 func From(ctx context.Context) Principal {

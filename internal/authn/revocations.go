@@ -170,7 +170,6 @@ func (r *Revocations) due(read time.Time, failing bool) time.Time {
 	case failing:
 		return next
 	case r.wanted > r.known:
-		// A read that did not bring the number (a beacon that nobody should send) is not repeated in a tight loop.
 		return read.Add(readAtMost / 10)
 	}
 	if silent := r.beacon.Add(beaconMissing); silent.After(next) {
@@ -183,7 +182,7 @@ func (r *Revocations) read(ctx context.Context, began time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	r.mu.RLock()
-	after := r.known
+	after, wanted := r.known, r.wanted
 	r.mu.RUnlock()
 	newest, list, err := r.list(ctx, after)
 	if err != nil {
@@ -195,8 +194,9 @@ func (r *Revocations) read(ctx context.Context, began time.Time) error {
 		r.apply(item.token, item.expires)
 	}
 	r.known = max(r.known, newest)
-	if r.wanted <= r.known || newest >= r.wanted {
-		r.current = began
+	r.current = began // Postgres has the last word, whatever number was heard of.
+	if r.wanted == wanted {
+		r.wanted = min(wanted, r.known) // A number that Postgres does not have is not asked for again until the next beacon.
 	}
 	r.purge(began)
 	return nil

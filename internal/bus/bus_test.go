@@ -86,6 +86,23 @@ func TestServerGone(t *testing.T) {
 	}
 }
 
+// TestServerGoneUnderARequest loses the connection while the answer is awaited: the caller hears of it long before its deadline.
+func TestServerGoneUnderARequest(t *testing.T) {
+	t.Parallel()
+	server := testkit.NATS(t)
+	caller, handler := testkit.BusOn(t, server), testkit.BusOn(t, server)
+	serve(t, handler, "svc", func(ctx context.Context, _ []byte) ([]byte, error) {
+		server.Shutdown()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	if _, err := caller.Request(ctx, "svc", nil); !fault.HasReason(err, bus.ReasonDisconnected) {
+		t.Errorf("got %v, want BUS_DISCONNECTED", err)
+	}
+}
+
 func TestFaultsHarmWhatTheyAreToldTo(t *testing.T) {
 	t.Parallel()
 	inner := testkit.Bus(t)

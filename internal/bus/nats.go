@@ -25,6 +25,7 @@ const serveGroup = "serve"
 type NATS struct {
 	conn *nats.Conn
 	log  *slog.Logger
+	link *link
 
 	mu        sync.RWMutex
 	plain     []*plainSub // in the order of Subscribe
@@ -64,10 +65,10 @@ func New(conn *nats.Conn, log *slog.Logger) (*NATS, error) {
 	if !conn.Opts.NoEcho {
 		return nil, errors.New("bus: the NATS connection has echo on, so that messages within the process would arrive twice: make it with bus.Options")
 	}
-	return &NATS{conn: conn, log: log}, nil
+	return &NATS{conn: conn, log: log, link: watchLink(conn)}, nil
 }
 
-// Close stops all subscriptions and waits for their handlers. The connection stays open.
+// Close stops all subscriptions, waits for their handlers, and ends requests under way. The connection stays open.
 func (b *NATS) Close() {
 	b.mu.RLock()
 	var subs []Subscription
@@ -81,6 +82,7 @@ func (b *NATS) Close() {
 	for _, sub := range subs {
 		sub.Stop()
 	}
+	b.link.close()
 }
 
 // Stats returns the counters.
@@ -126,10 +128,14 @@ func (b *NATS) Request(ctx context.Context, subject string, data []byte) ([]byte
 		}
 		return decodeAnswer(answer)
 	}
+	connected := b.link.current()
 	if !b.conn.IsConnected() {
 		return nil, b.connectionFault(nats.ErrDisconnected)
 	}
-	answer, err := b.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Header: request.header, Data: request.data})
+	waiting, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer context.AfterFunc(connected, func() { stop(nats.ErrDisconnected) })()
+	answer, err := b.conn.RequestMsgWithContext(waiting, &nats.Msg{Subject: subject, Header: request.header, Data: request.data})
 	if err != nil {
 		return nil, b.requestFault(ctx, subject, err)
 	}
@@ -148,7 +154,7 @@ func (b *NATS) requestFault(ctx context.Context, subject string, err error) erro
 }
 
 func (b *NATS) connectionFault(err error) error {
-	return fault.Unavailable(ReasonDisconnected, "the message bus is not connected at the moment; send the call again").WithCause(err)
+	return fault.Unavailable(ReasonDisconnected, "the connection to the message bus is lost; the call may have been carried out, send it again").WithCause(err)
 }
 
 // localServer returns this process's server of subject, one that names it exactly before one with wildcards.

@@ -91,8 +91,31 @@ func (p *Plan) link() []Fault {
 	return faults
 }
 
-// cycles names one cycle per connected knot, by following parents among the tasks that no topological order reaches.
+// cycles names the cycles: each walk along parents among the tasks that no topological order reaches ends in one, and each is named once.
 func (p *Plan) cycles() []Fault {
+	left := p.unreached()
+	walked := make([]int, len(left)) // by task: the walk that came by, from 1
+	var faults []Fault
+	for start := range left {
+		var path []int
+		at := start
+		for left[at] > 0 && walked[at] == 0 {
+			walked[at] = start + 1
+			path = append(path, at)
+			at = p.Parents[at][slices.IndexFunc(p.Parents[at], func(q int) bool { return left[q] > 0 })]
+		}
+		if len(path) == 0 || walked[at] != start+1 {
+			continue // reached, or led into a cycle that is named already
+		}
+		path = append(path[slices.Index(path, at):], at)
+		slices.Reverse(path)
+		faults = append(faults, p.cycle(path))
+	}
+	return faults
+}
+
+// unreached counts for each task the parents that come after it in every order: 0 for each task that can be put in order.
+func (p *Plan) unreached() []int {
 	left := make([]int, len(p.Parents))
 	var ready []int
 	for i, parents := range p.Parents {
@@ -109,34 +132,29 @@ func (p *Plan) cycles() []Fault {
 			}
 		}
 	}
-	start := slices.IndexFunc(left, func(n int) bool { return n > 0 })
-	if start < 0 {
-		return nil
-	}
-	seen := make(map[int]int)
-	var path []int
-	for at := start; ; {
-		if from, again := seen[at]; again {
-			path = append(path[from:], at)
-			break
-		}
-		seen[at] = len(path)
-		path = append(path, at)
-		at = p.Parents[at][slices.IndexFunc(p.Parents[at], func(q int) bool { return left[q] > 0 })]
-	}
-	slices.Reverse(path)
-	names := make([]string, len(path))
-	for i, t := range path {
-		names[i] = p.Workflow.Tasks[t].Name
-	}
-	return []Fault{{fmt.Sprintf("tasks[%d].parents", path[0]), "tasks form a cycle: " + strings.Join(names, " -> ")}}
+	return left
 }
 
-// LaneKey names the line that a queued task waits in: tasks of one lane can be served by the same workers.
+func (p *Plan) cycle(path []int) Fault {
+	const most = 12 // names that a message lists
+	var names []string
+	for i, t := range path {
+		if len(path) > most && i == most-1 {
+			names = append(names, fmt.Sprintf("(%d more)", len(path)-most))
+			t = path[len(path)-1]
+			names = append(names, p.Workflow.Tasks[t].Name)
+			break
+		}
+		names = append(names, p.Workflow.Tasks[t].Name)
+	}
+	return Fault{fmt.Sprintf("tasks[%d].parents", path[0]), "tasks form a cycle: " + strings.Join(names, " -> ")}
+}
+
+// LaneKey names the line that a queued task waits in: tasks of one lane can be served by the same workers. It is never 0, which says "no lane".
 func LaneKey(queue, action string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(queue))
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write([]byte(action))
-	return h.Sum64()
+	return max(h.Sum64(), 1)
 }

@@ -9,7 +9,7 @@ import (
 const (
 	MaxTasks         = 300                  // tasks in a workflow
 	MaxNameLen       = 100                  // bytes of a name
-	MaxDescription   = 1000                 // bytes of a description
+	MaxDescription   = 1000                 // characters of a description
 	MaxSchemaBytes   = 64 << 10             // bytes of an input schema
 	MaxRetries       = 1000                 // retries of a task
 	MaxBackoff       = 30 * 24 * time.Hour  // longest backoff

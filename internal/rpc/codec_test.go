@@ -42,14 +42,18 @@ func TestUnmarshal(t *testing.T) {
 		"unknown fields":        {`{"new": {"input": 1}, "run": {"workflow": "w", "x": [{}], "input": 2}}`, run(`2`)},
 		"message null":          {`{"run": null}`, &runsv1.TriggerRequest{}},
 		"type without payloads": {`{"runId": "run_1", "input": {"a": 1}}`, &runsv1.GetRunRequest{RunId: "run_1"}},
-		"repeated": {`{"runs": [{"workflow": "a", "input": 1}, {"workflow": "b", "inputJson": "2"}, {"workflow": "c"}]}`,
+		"repeated": {
+			`{"runs": [{"workflow": "a", "input": 1}, {"workflow": "b", "inputJson": "2"}, {"workflow": "c"}]}`,
 			&runsv1.TriggerBulkRequest{Runs: []*runsv1.NewRun{
 				{Workflow: "a", InputJson: "1"}, {Workflow: "b", InputJson: "2"}, {Workflow: "c"},
-			}}},
-		"three levels": {`{"run": {"id": "r", "output": [1], "tasks": [{"name": "t", "output": {"k": 1e400}}]}}`,
+			}},
+		},
+		"three levels": {
+			`{"run": {"id": "r", "output": [1], "tasks": [{"name": "t", "output": {"k": 1e400}}]}}`,
 			&runsv1.GetRunResponse{Run: &runsv1.Run{
 				Id: "r", OutputJson: "[1]", Tasks: []*runsv1.Task{{Name: "t", OutputJson: `{"k": 1e400}`}},
-			}}},
+			}},
+		},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {

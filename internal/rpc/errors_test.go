@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tenon-run/tenon/internal/fault"
 )
@@ -35,8 +36,8 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 			t.Errorf("%s: the public text holds private things: %s", sent.Code, public.Message())
 		}
 		got := FromConnect(fmt.Errorf("call: %w", public)).WithCause(nil)
-		if !reflect.DeepEqual(got, sent) {
-			t.Errorf("%s: came back as %+v, was %+v", sent.Code, got, sent)
+		if diff := cmp.Diff(sent, got, cmpopts.IgnoreUnexported(fault.Error{})); diff != "" {
+			t.Errorf("%s: came back different (-sent +got):\n%s", sent.Code, diff)
 		}
 	}
 }

@@ -15,9 +15,6 @@ import (
 	"github.com/tenon-run/tenon/proto/typeid"
 )
 
-// tenantHeader names the tenant that a signed-in user's call is about.
-const tenantHeader = "Tenon-Tenant"
-
 // gate lets a call in or refuses it, on its headers alone: nobody makes the server decode a message without credentials.
 func (s *Server) gate(ctx context.Context, spec connect.Spec, peer connect.Peer, header http.Header) (admitted context.Context, err error) {
 	defer func() {
@@ -59,7 +56,7 @@ func (s *Server) authenticate(ctx context.Context, header http.Header) (authn.Pr
 		return authn.Anonymous(), fault.Unauthenticated("CREDENTIALS_MISSING",
 			`the call has no credentials; send the header "Authorization: Bearer <token>"`)
 	}
-	principal, err := s.cfg.Verifier.Verify(ctx, bearer, header.Get(tenantHeader))
+	principal, err := s.cfg.Verifier.Verify(ctx, bearer, header.Get(authn.TenantHeader))
 	if err != nil {
 		return authn.Anonymous(), err
 	}

@@ -38,6 +38,7 @@ func (l *limiter) take(key string) time.Duration {
 	wait := reservation.DelayFrom(now)
 	if wait > 0 {
 		reservation.CancelAt(now)
+		wait = wait.Truncate(time.Millisecond) + time.Millisecond // Short to read, and never too early.
 	}
 	return wait
 }

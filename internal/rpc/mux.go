@@ -11,7 +11,7 @@ import (
 )
 
 // Mux is where a service registers itself. Its handler must be built with the options that the Server gives, so that every call
-// passes the same checks.
+// passes the same checks. Everything is mounted before the server runs.
 type Mux interface {
 	// Handle mounts a Connect service: the path and handler that the generated New...Handler returned, and the service's descriptor.
 	// It panics when the path is taken, which is a mistake in the wiring.

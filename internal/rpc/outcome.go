@@ -106,13 +106,12 @@ func (s *Server) finish(ctx context.Context, err error) error {
 }
 
 func isFault(err error) bool {
-	var known *fault.Error
-	return errors.As(err, &known)
+	_, ok := errors.AsType[*fault.Error](err)
+	return ok
 }
 
 func reasonOf(err error) string {
-	var known *fault.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*fault.Error](err); ok {
 		return known.Reason
 	}
 	return ""

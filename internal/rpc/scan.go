@@ -178,8 +178,7 @@ func (s *scanner) escape() error {
 	case 'u':
 		s.pos++
 		for range 4 {
-			char := s.peek()
-			if !('0' <= char && char <= '9' || 'a' <= char && char <= 'f' || 'A' <= char && char <= 'F') {
+			if !isHex(s.peek()) {
 				return s.fail(start, `\u needs four hexadecimal digits`)
 			}
 			s.pos++
@@ -188,6 +187,10 @@ func (s *scanner) escape() error {
 	default:
 		return s.fail(start, "an unknown escape")
 	}
+}
+
+func isHex(char byte) bool {
+	return '0' <= char && char <= '9' || 'a' <= char && char <= 'f' || 'A' <= char && char <= 'F'
 }
 
 // number skips a number, however large or long.

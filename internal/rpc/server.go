@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tenon-run/tenon/internal/authn"
 	"github.com/tenon-run/tenon/internal/authz"
 	"github.com/tenon-run/tenon/internal/fault"
 )
@@ -179,7 +180,7 @@ func allowOrigins(origins []string) func(http.Handler) http.Handler {
 	return cors.New(cors.Options{
 		AllowedOrigins: origins,
 		AllowedMethods: connectcors.AllowedMethods(),
-		AllowedHeaders: append(connectcors.AllowedHeaders(), "Authorization", tenantHeader, "Traceparent", "Tracestate"),
+		AllowedHeaders: append(connectcors.AllowedHeaders(), "Authorization", authn.TenantHeader, "Traceparent", "Tracestate"),
 		ExposedHeaders: connectcors.ExposedHeaders(),
 		MaxAge:         int((2 * time.Hour).Seconds()),
 	}).Handler

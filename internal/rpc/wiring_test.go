@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -25,12 +24,12 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // bareService is a made-up service whose only method lacks the access option.
 func bareService() protoreflect.ServiceDescriptor {
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("bare.proto"), Package: proto.String("bare"), Syntax: proto.String("proto3"),
+		Name: new("bare.proto"), Package: new("bare"), Syntax: new("proto3"),
 		Dependency: []string{"google/protobuf/empty.proto"},
 		Service: []*descriptorpb.ServiceDescriptorProto{{
-			Name: proto.String("Service"),
+			Name: new("Service"),
 			Method: []*descriptorpb.MethodDescriptorProto{{
-				Name: proto.String("Method"), InputType: proto.String(".google.protobuf.Empty"), OutputType: proto.String(".google.protobuf.Empty"),
+				Name: new("Method"), InputType: new(".google.protobuf.Empty"), OutputType: new(".google.protobuf.Empty"),
 			}},
 		}},
 	}, protoregistry.GlobalFiles)

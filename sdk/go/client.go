@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 
 	"connectrpc.com/connect"
@@ -164,6 +165,10 @@ func transient(err error) bool {
 		// Not the server's word but a connection that broke in the middle of an answer.
 		ce, ok := errors.AsType[*connect.Error](err)
 		return ok && !connect.IsWireError(ce)
+	case connect.CodeResourceExhausted:
+		// A rate limit says when to come back; a size limit does not.
+		ce, ok := errors.AsType[*connect.Error](err)
+		return ok && slices.ContainsFunc(ce.Details(), func(d *connect.ErrorDetail) bool { return d.Type() == "google.rpc.RetryInfo" })
 	default:
 		return false
 	}

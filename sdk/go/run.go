@@ -182,6 +182,10 @@ func (c *Client) await(ctx context.Context, ids []string, each func(*runsv1.Run)
 		if ctx.Err() != nil && len(missing) > 0 {
 			return fmt.Errorf("await run %s: %w", req.GetRunIds()[0], context.Cause(ctx))
 		}
+		if _, timed := ctx.Deadline(); timed && connect.CodeOf(err) == connect.CodeDeadlineExceeded {
+			// The server keeps the same deadline, and its clock may be a little ahead.
+			return fmt.Errorf("await run %s: %w", req.GetRunIds()[0], context.DeadlineExceeded)
+		}
 		if got {
 			failures = 0
 		}

@@ -78,12 +78,16 @@ func (t *task) held() *workersv1.Held {
 	return h
 }
 
+// heldOf lists a report's assignment as one that has not started, unless the report is a result.
 func heldOf(r *workersv1.Report) *workersv1.Held {
-	return &workersv1.Held{
+	h := &workersv1.Held{
 		AssignmentId: r.GetAssignmentId(), RunId: r.GetRunId(), TaskNo: r.GetTaskNo(), Generation: r.GetGeneration(), Attempt: r.GetAttempt(),
-		// What is reported has been started; how long ago no longer matters.
-		Running: durationpb.New(0),
 	}
+	if r.GetNews() != nil && r.GetWithdrawn() == nil {
+		// It has run; for how long no longer matters.
+		h.Running = durationpb.New(0)
+	}
+	return h
 }
 
 // report gives an empty report of the task.

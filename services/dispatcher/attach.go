@@ -163,7 +163,7 @@ func (s *Service) probe() {
 	}
 }
 
-// sawEpoch is told of every answer: a session attached to an earlier epoch has missed the call of the new owner.
+// sawEpoch compares an answer with the tenant's sessions: one attached to an earlier epoch has missed the call of the new owner.
 func (s *Service) sawEpoch(tenantID, epoch int64) {
 	for _, w := range s.workersOf(tenantID) {
 		s.detach(w, epoch)

@@ -12,15 +12,14 @@ import (
 
 	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/flow"
+	"github.com/tenon-run/tenon/internal/payload"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 )
 
 // Limits of the protocol. Sizes are in bytes.
 const (
-	// DefaultPayloadLimit is the largest input or output: 4 MiB.
-	DefaultPayloadLimit = 4 << 20
 	// MaxInline is the largest output that travels in a message to the owner; a larger one is stored first and travels as a reference.
-	MaxInline = 32 << 10
+	MaxInline = payload.InlineLimit
 	// MaxFrame is the size at which messages to workers and requests to owners are cut.
 	MaxFrame = 512 << 10
 	// MaxLogText is the longest log message and the longest fields of a line: 64 KiB. A longer message is cut, longer fields are refused.
@@ -57,10 +56,8 @@ type Config struct {
 	Log    *slog.Logger
 	// Instance names this process on the bus, without dots or spaces. A restarted process has another one.
 	Instance string
-	// CheckPayload says what is wrong with an output: its size, its JSON. It is given the text as the worker sent it.
-	CheckPayload func(json string) error
 
-	// PayloadLimit is what workers are told of the largest payload, in bytes. Default 4 MiB.
+	// PayloadLimit is the largest output, and what workers are told of the largest payload, in bytes. Default 4 MiB.
 	PayloadLimit int64
 	// Grace is how long a silent worker keeps its session. Default 10 s.
 	Grace time.Duration
@@ -79,7 +76,7 @@ type Config struct {
 
 // WithDefaults fills in what is unset.
 func (c Config) WithDefaults() Config {
-	setDefault(&c.PayloadLimit, DefaultPayloadLimit)
+	setDefault(&c.PayloadLimit, payload.DefaultLimit)
 	setDefault(&c.Grace, 10*time.Second)
 	setDefault(&c.HeartbeatInterval, c.Grace/4)
 	setDefault(&c.Beat, 5*time.Second)
@@ -100,8 +97,8 @@ func setDefault[T int64 | time.Duration](field *T, value T) {
 // Validate names the field that is missing or out of range. It expects the defaults to be filled in.
 func (c Config) Validate() error {
 	switch {
-	case c.Pool == nil, c.Bus == nil, c.Owners == nil, c.Log == nil, c.CheckPayload == nil:
-		return errors.New("dispatcher: Pool, Bus, Owners, Log and CheckPayload are all required")
+	case c.Pool == nil, c.Bus == nil, c.Owners == nil, c.Log == nil:
+		return errors.New("dispatcher: Pool, Bus, Owners and Log are all required")
 	case c.Instance == "" || strings.ContainsAny(c.Instance, ". *>\t\r\n"):
 		return fmt.Errorf("dispatcher: Instance is %q, it must be one token of a bus subject", c.Instance)
 	case c.Grace < 0 || c.HeartbeatInterval < 0 || c.Beat < 0 || c.CallTimeout < 0 || c.ProbeInterval < 0 || c.PayloadLimit < 0:

@@ -27,7 +27,8 @@ func (s *Service) Heartbeat(ctx context.Context, caller Caller, request *workers
 	}
 	ses := w.session
 	if ses == nil || ses.number != number {
-		return nil, fault.FailedPrecondition(ReasonSessionUnknown, "session %d of worker %s is not open here: listen again with a higher number", number, w.publicID())
+		return nil, fault.FailedPrecondition(ReasonSessionUnknown,
+			"session %d of worker %s is not open here: listen again with a higher number", number, w.publicID())
 	}
 	w.heard = s.cfg.Now()
 	if request.GetDraining() {
@@ -52,7 +53,8 @@ func (s *Service) expire(now time.Time) {
 		w.mu.Unlock()
 		switch {
 		case ses != nil && silent > s.cfg.Grace:
-			s.close(ses, fault.Aborted(ReasonWorkerSilent, "worker %s has sent no heartbeat for %s; its session %d has ended", w.publicID(), silent.Round(time.Millisecond), ses.number))
+			s.close(ses, fault.Aborted(ReasonWorkerSilent,
+				"worker %s has sent no heartbeat for %s; its session %d has ended", w.publicID(), silent.Round(time.Millisecond), ses.number))
 		case forgotten:
 			s.forget(w)
 		}

@@ -7,9 +7,8 @@ import (
 
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
-	"github.com/tenon-run/tenon/proto/typeid"
-
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
+	"github.com/tenon-run/tenon/proto/typeid"
 )
 
 // Listen opens a session and sends what the worker has to do, until ctx ends, a newer session takes over (Aborted, SESSION_SUPERSEDED), the

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
 	"github.com/tenon-run/tenon/db/dispatcherq"
 	"github.com/tenon-run/tenon/internal/flow"
+	"github.com/tenon-run/tenon/internal/payload"
 	"github.com/tenon-run/tenon/internal/pg"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
@@ -94,7 +94,10 @@ func (s *Service) assignmentsOf(ctx context.Context, w *worker, entries []*worke
 		if err != nil {
 			continue
 		}
-		open[key] = &assignment{id: key, run: run, taskNo: entry.GetTaskNo(), generation: entry.GetGeneration(), attempt: entry.GetAttempt(), brought: true, proven: true}
+		open[key] = &assignment{
+			id: key, run: run, taskNo: entry.GetTaskNo(), generation: entry.GetGeneration(), attempt: entry.GetAttempt(),
+			brought: true, proven: true,
+		}
 		lookup.RunIds, lookup.AssignmentIds = append(lookup.RunIds, run), append(lookup.AssignmentIds, key)
 	}
 	if len(open) == 0 {
@@ -138,7 +141,7 @@ func readLine(a *assignment, entry *workersv1.LogEntry, now time.Time) (logLine,
 	}
 	if fields := entry.GetFieldsJson(); fields != "" {
 		trimmed := bytes.TrimSpace([]byte(fields))
-		if len(fields) > MaxLogText || len(trimmed) == 0 || trimmed[0] != '{' || !json.Valid(trimmed) {
+		if len(trimmed) == 0 || trimmed[0] != '{' || payload.Check(trimmed, MaxLogText) != nil {
 			return line, false
 		}
 		line.fields = trimmed
@@ -161,7 +164,7 @@ func logRows(tenantID int64, lines []logLine) dispatcherq.InsertLogsParams {
 		rows.LoggedAt = append(rows.LoggedAt, line.at)
 		rows.AssignmentIds = append(rows.AssignmentIds, line.id)
 		rows.Sequences = append(rows.Sequences, line.sequence)
-		rows.TaskNos = append(rows.TaskNos, int16(line.taskNo)) //nolint:gosec // at most 300
+		rows.TaskNos = append(rows.TaskNos, int16(line.taskNo)) //nolint:gosec // At most 300: the message's own rules say so.
 		rows.Generations = append(rows.Generations, line.generation)
 		rows.Attempts = append(rows.Attempts, line.attempt)
 		rows.Levels = append(rows.Levels, line.level)

@@ -1,9 +1,10 @@
 package dispatcher
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"time"
 
 	"github.com/tenon-run/tenon/internal/bus"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"

@@ -75,12 +75,14 @@ func checkRegistration(request *workersv1.RegisterRequest) error {
 		size += len(text)
 	}
 	if size > maxActionBytes {
-		return fault.InvalidField("actions", "actions and queues have %d bytes together, at most %d are taken: share them among several workers", size, maxActionBytes)
+		return fault.InvalidField("actions",
+			"actions and queues have %d bytes together, at most %d are taken: share them among several workers", size, maxActionBytes)
 	}
 	runtime := request.GetRuntime()
 	for path, text := range map[string]string{
 		"name": request.GetName(), "queues": strings.Join(request.GetQueues(), ""), "runtime.language": runtime.GetLanguage(),
-		"runtime.language_version": runtime.GetLanguageVersion(), "runtime.sdk_version": runtime.GetSdkVersion(), "runtime.os": runtime.GetOs(), "runtime.host": runtime.GetHost(),
+		"runtime.language_version": runtime.GetLanguageVersion(), "runtime.sdk_version": runtime.GetSdkVersion(),
+		"runtime.os": runtime.GetOs(), "runtime.host": runtime.GetHost(),
 	} {
 		if strings.ContainsRune(text, 0) {
 			return fault.InvalidField(path, "must not contain a NUL byte")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
+	"github.com/tenon-run/tenon/internal/payload"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
@@ -80,7 +81,7 @@ func (s *Service) forward(ctx context.Context, w *worker, session int64, items [
 	if err != nil {
 		return err
 	}
-	s.sawEpoch(w.tenant, epoch)
+	s.detach(w, epoch) // Nothing, unless its session is attached to an earlier one.
 	verdicts := reply.GetReports().GetVerdicts()
 	if len(verdicts) != len(items) {
 		return fault.Internal(fmt.Errorf("%d verdicts for %d reports", len(verdicts), len(items)), "read the owner's answer")
@@ -184,7 +185,7 @@ func (s *Service) readOutput(made *reportItem, path, output string) {
 	if output == "" {
 		output = "null"
 	}
-	if err := s.cfg.CheckPayload(output); err != nil {
+	if err := payload.Check([]byte(output), int(s.cfg.PayloadLimit)); err != nil {
 		public := fault.Of(err)
 		made.refused = refusal(path+".completed.output_json", public.Error())
 		made.item.Kind = busv1.ReportKind_REPORT_KIND_FAILED

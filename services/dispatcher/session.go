@@ -124,7 +124,8 @@ func (s *Service) open(ctx context.Context, w *worker, caller Caller, number int
 		newest := w.number
 		w.mu.Unlock()
 		s.streams.Done()
-		return nil, fault.Aborted(ReasonSessionStale, "session %d of worker %s is not newer than its session %d: listen again with a higher number", number, w.publicID(), newest)
+		return nil, fault.Aborted(ReasonSessionStale,
+			"session %d of worker %s is not newer than its session %d: listen again with a higher number", number, w.publicID(), newest)
 	}
 	older := w.session
 	ses := &session{worker: w, number: number, wake: make(chan struct{}, 1)}

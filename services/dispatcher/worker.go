@@ -7,9 +7,8 @@ import (
 	"time"
 
 	"github.com/tenon-run/tenon/internal/flow"
-	"github.com/tenon-run/tenon/proto/typeid"
-
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
+	"github.com/tenon-run/tenon/proto/typeid"
 )
 
 // worker is one registered worker, as long as it is in touch. The fields before mu never change.

@@ -25,6 +25,9 @@ const (
 // and an error when the master key does not fit the database.
 func (s *Service) Run(ctx context.Context) error {
 	if _, err := s.theSigner(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // stopped before it began
+		}
 		return err
 	}
 	// What other identity processes revoke counts in this one's beacon too.

@@ -45,8 +45,12 @@ func (s *Service) List(ctx context.Context, f Filter) (views []*RunView, more bo
 	byID := make(map[flow.ID]*RunView)
 	for i := range rows {
 		row := fromList(tenant, &rows[i])
-		if byID[row.ID] != nil || len(views) == f.PageSize {
+		if byID[row.ID] != nil {
 			continue
+		}
+		if len(views) == f.PageSize {
+			more = true
+			break
 		}
 		v := &RunView{Rows: []engine.Row{row}, Open: rows[i].Open}
 		if v.Plan, err = s.cfg.Workflows.Plan(ctx, tenant, row.WorkflowID, int(row.Version)); err != nil {

@@ -9,7 +9,7 @@ SELECT check_epochs(@shards::int[], @epochs::bigint[]);
 
 -- name: InsertLive :execrows
 INSERT INTO live (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
-SELECT * FROM unnest(
+SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.workflow_version, r.state, r.generation, r.attempt, r.lost, r.priority, r.lane, r.rank, r.due_at, r.deadline_at, r.created_at, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.worker_session, r.stop_reason, r.request_hash, r.parent_run_id, r.parent_task_no, r.parent_generation, r.child_key, r.child_runs, r.traceparent, r.input, r.input_ref, r.output, r.output_ref, r.error, r.revision FROM unnest(
   @tenant_ids::bigint[],
   @run_ids::uuid[],
   @task_nos::smallint[],
@@ -47,7 +47,7 @@ SELECT * FROM unnest(
   @output_refs::uuid[],
   @errors::bytea[],
   @revisions::bigint[]
-);
+) AS r (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision);
 
 -- name: UpdateLive :execrows
 UPDATE live SET
@@ -71,7 +71,7 @@ UPDATE live SET
   output_ref = n.output_ref,
   error = n.error,
   revision = n.revision
-FROM (SELECT * FROM unnest(
+FROM unnest(
   @tenant_ids::bigint[],
   @run_ids::uuid[],
   @task_nos::smallint[],
@@ -95,13 +95,13 @@ FROM (SELECT * FROM unnest(
   @output_refs::uuid[],
   @errors::bytea[],
   @revisions::bigint[]
-) AS r (tenant_id, run_id, task_no, state, generation, attempt, lost, lane, rank, due_at, deadline_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, child_runs, output, output_ref, error, revision)) AS n
+) AS n (tenant_id, run_id, task_no, state, generation, attempt, lost, lane, rank, due_at, deadline_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, child_runs, output, output_ref, error, revision)
 WHERE live.tenant_id = n.tenant_id AND live.run_id = n.run_id AND live.task_no = n.task_no;
 
 -- name: FinishRuns :one
 -- Moves whole runs to history. What never changes, inputs above all, is copied from the live row and not sent again.
 WITH n AS (
-  SELECT * FROM unnest(
+  SELECT r.tenant_id, r.run_id, r.task_no, r.state, r.attempt, r.lost, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.child_runs, r.output, r.output_ref, r.error, r.revision FROM unnest(
     @tenant_ids::bigint[],
     @run_ids::uuid[],
     @task_nos::smallint[],
@@ -138,7 +138,7 @@ SELECT count(*) FROM g;
 
 -- name: InsertAttempts :exec
 INSERT INTO attempts (tenant_id, class, run_id, generation, task_no, ended_at, attempt, outcome, assignment_id, worker_id, started_at, error)
-SELECT * FROM unnest(
+SELECT r.tenant_id, r.class, r.run_id, r.generation, r.task_no, r.ended_at, r.attempt, r.outcome, r.assignment_id, r.worker_id, r.started_at, r.error FROM unnest(
   @tenant_ids::bigint[],
   @classs::smallint[],
   @run_ids::uuid[],
@@ -151,11 +151,12 @@ SELECT * FROM unnest(
   @worker_ids::uuid[],
   @started_ats::bigint[],
   @errors::bytea[]
-) ON CONFLICT DO NOTHING;
+) AS r (tenant_id, class, run_id, generation, task_no, ended_at, attempt, outcome, assignment_id, worker_id, started_at, error) ON CONFLICT DO NOTHING;
 
 -- name: InsertChildRuns :exec
 INSERT INTO child_runs (tenant_id, class, parent_run_id, run_id)
-SELECT * FROM unnest(@tenant_ids::bigint[], @classes::smallint[], @parent_run_ids::uuid[], @run_ids::uuid[]) ON CONFLICT DO NOTHING;
+SELECT r.tenant_id, r.class, r.parent_run_id, r.run_id FROM unnest(@tenant_ids::bigint[], @classes::smallint[], @parent_run_ids::uuid[], @run_ids::uuid[]) AS r (tenant_id, class, parent_run_id, run_id)
+ON CONFLICT DO NOTHING;
 
 -- name: PutSessions :exec
 INSERT INTO worker_sessions (tenant_id, worker_id, session, dispatcher, opened_at, closed_at)
@@ -165,5 +166,5 @@ ON CONFLICT (tenant_id, worker_id, session) DO UPDATE SET dispatcher = excluded.
 
 -- name: EndSessions :exec
 UPDATE worker_sessions SET closed_at = n.closed_at
-FROM (SELECT * FROM unnest(@tenant_ids::bigint[], @worker_ids::uuid[], @sessions::bigint[], @closed_ats::bigint[]) AS r (tenant_id, worker_id, session, closed_at)) AS n
+FROM unnest(@tenant_ids::bigint[], @worker_ids::uuid[], @sessions::bigint[], @closed_ats::bigint[]) AS n (tenant_id, worker_id, session, closed_at)
 WHERE worker_sessions.tenant_id = n.tenant_id AND worker_sessions.worker_id = n.worker_id AND worker_sessions.session = n.session;

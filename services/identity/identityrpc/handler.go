@@ -2,7 +2,6 @@ package identityrpc
 
 import (
 	"context"
-	"net/http"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -10,20 +9,17 @@ import (
 	"github.com/tenon-run/tenon/internal/authn"
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
+	"github.com/tenon-run/tenon/internal/rpc"
 	identityv1 "github.com/tenon-run/tenon/proto/tenon/identity/v1"
 	"github.com/tenon-run/tenon/proto/tenon/identity/v1/identityv1connect"
 	"github.com/tenon-run/tenon/proto/typeid"
 	"github.com/tenon-run/tenon/services/identity"
 )
 
-// Mux takes handlers: rpc.Mux and *http.ServeMux do.
-type Mux interface {
-	Handle(pattern string, handler http.Handler)
-}
-
-// Register puts the service's methods on mux.
-func Register(mux Mux, svc *identity.Service, opts ...connect.HandlerOption) {
-	mux.Handle(identityv1connect.NewIdentityServiceHandler(&handler{svc: svc}, opts...))
+// Register puts the service's methods on mux. opts are those that the mux's server gives.
+func Register(mux rpc.Mux, svc *identity.Service, opts ...connect.HandlerOption) {
+	path, served := identityv1connect.NewIdentityServiceHandler(&handler{svc: svc}, opts...)
+	mux.Handle(path, served, identityv1.File_tenon_identity_v1_identity_proto.Services().ByName("IdentityService"))
 }
 
 type handler struct{ svc *identity.Service }

@@ -312,6 +312,7 @@ func (s *Shard) stop(a *assignment, why StopReason) {
 	if a.stopping() {
 		if w.StopReason == StopTimeout && why != StopTimeout {
 			w.StopReason = why // the whole run ends: no retry
+			s.setDue(w, 0)
 			s.touch(w)
 		}
 		return

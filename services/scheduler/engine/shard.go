@@ -83,6 +83,7 @@ type tenant struct {
 	timerEnd      int64 // every timer of the tenant due before it is in memory
 	timersLoading bool
 	timersFrom    int64 // where the page being read starts
+	timersWider   int   // doublings of the page, where one instant has more rows than it holds
 	timersMissed  int64 // earliest timer of the runs that left memory while the page is read
 	refillAt      int64 // when the next page is asked for; 0: not at all
 	match         bool

@@ -77,7 +77,8 @@ func (s *Shard) setDue(w *row, retryAt int64) {
 		due = retryAt
 	default:
 	}
-	if w.DeadlineAt > 0 && !w.State.Final() && (due == 0 || w.DeadlineAt < due) {
+	ending := w.State.Final() || w.State == flow.Stopping && w.StopReason != StopTimeout
+	if w.DeadlineAt > 0 && !ending && (due == 0 || w.DeadlineAt < due) {
 		due = w.DeadlineAt
 	}
 	w.DueAt = due
@@ -166,7 +167,7 @@ func (s *Shard) refillTimers(tm timer) {
 		return
 	}
 	t.timersLoading, t.timersFrom, t.timersMissed = true, t.timerEnd, allTimers
-	s.ask(&AskTimers{Tenant: t.id, From: t.timerEnd, Limit: s.cfg.Window, Asked: s.seq})
+	s.ask(&AskTimers{Tenant: t.id, From: t.timerEnd, Limit: s.cfg.Window << t.timersWider, Asked: s.seq})
 }
 
 // timersLoaded takes a page of timers in: their runs become resident, and with that their timers are armed.
@@ -184,13 +185,18 @@ func (s *Shard) timersLoaded(t *tenant, in *TimersLoaded) {
 	}
 	t.timerEnd = min(end, missed)
 	if t.timerEnd == allTimers {
+		t.timersWider = 0
 		return
 	}
 	if t.timerEnd == end && end <= from {
-		// More rows than a page holds are due at one instant: the next page is had when these have fired.
+		// More rows than a page holds are due at one instant: the next page is had when these have fired, and a wider one if their writes lag behind.
+		if end <= s.now {
+			t.timersWider = min(t.timersWider+1, 10)
+		}
 		s.wakeForTimers(t, t.timerEnd)
 		return
 	}
+	t.timersWider = 0
 	s.wakeForTimers(t, t.timerEnd-timersAhead)
 }
 

@@ -91,6 +91,13 @@ func (s *Server) Fail(procedure string, n int, code connect.Code, after bool) {
 	s.rules = append(s.rules, &rule{procedure: procedure, left: n, code: code, after: after})
 }
 
+// Forgive drops all faults and gates that are still to come.
+func (s *Server) Forgive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rules = nil
+}
+
 // Gate holds the next call of a procedure: entered is closed when it is there, release lets it go on.
 func (s *Server) Gate(procedure string) (entered <-chan struct{}, release func()) {
 	r := &rule{procedure: procedure, left: 1, entered: make(chan struct{}), release: make(chan struct{})}

@@ -1,0 +1,311 @@
+package tenon
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/tenon-run/tenon/proto/tenon/runs/v1/runsv1connect"
+	"github.com/tenon-run/tenon/sdk/go/internal/faketenon"
+)
+
+func TestConfiguration(t *testing.T) {
+	claim := base64.RawURLEncoding.EncodeToString([]byte(`{"addr":"http://tenon.test:8080/"}`))
+	for name, c := range map[string]struct {
+		env  map[string]string
+		opts []ClientOption
+		want string // address, or part of the error
+	}{
+		"no token":       {want: "TENON_CLIENT_TOKEN"},
+		"no address":     {env: map[string]string{"TENON_CLIENT_TOKEN": "t"}, want: "TENON_CLIENT_ADDRESS"},
+		"from the token": {env: map[string]string{"TENON_CLIENT_TOKEN": "h." + claim + ".s"}, want: "http://tenon.test:8080"},
+		"environment wins over the token": {
+			env: map[string]string{"TENON_CLIENT_TOKEN": "h." + claim + ".s", "TENON_CLIENT_ADDRESS": "http://other.test"}, want: "http://other.test",
+		},
+		"option wins": {
+			env:  map[string]string{"TENON_CLIENT_TOKEN": "t", "TENON_CLIENT_ADDRESS": "http://other.test"},
+			opts: []ClientOption{WithAddress("https://third.test")}, want: "https://third.test",
+		},
+		"no scheme":      {opts: []ClientOption{WithToken("t"), WithAddress("localhost:8080")}, want: "no http:// or https:// address"},
+		"CA without TLS": {opts: []ClientOption{WithToken("t"), WithAddress("http://a.test"), WithTLSRootCAFile("ca.pem")}, want: "is not https://"},
+		"no CA file": {
+			env:  map[string]string{"TENON_CLIENT_TLS_ROOT_CA_FILE": "does-not-exist.pem"},
+			opts: []ClientOption{WithToken("t"), WithAddress("https://a.test")}, want: "TLS root CA file",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, key := range []string{"TENON_CLIENT_TOKEN", "TENON_CLIENT_ADDRESS", "TENON_CLIENT_TENANT", "TENON_CLIENT_TLS_ROOT_CA_FILE", "TENON_CLIENT_TLS_SERVER_NAME"} {
+				t.Setenv(key, c.env[key])
+			}
+			client, err := NewClient(c.opts...)
+			if err != nil {
+				if !strings.Contains(err.Error(), c.want) {
+					t.Errorf("got %v, want %s", err, c.want)
+				}
+				return
+			}
+			defer client.Close()
+			if client.cfg.address != c.want {
+				t.Errorf("got %s, want %s", client.cfg.address, c.want)
+			}
+		})
+	}
+}
+
+// While one trigger is under way the others gather into the next call.
+func TestTriggersGather(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(wf), WithSlots(100))
+	entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
+	var all sync.WaitGroup
+	trigger := func() {
+		if _, err := wf.Trigger(b.ctx, b.client, 1); err != nil {
+			t.Error(err)
+		}
+	}
+	all.Go(trigger)
+	b.receive("the first call", entered)
+	for range 200 {
+		all.Go(trigger)
+	}
+	for { // all of them have been handed over
+		b.client.triggers.mu.Lock()
+		n := len(b.client.triggers.pending)
+		b.client.triggers.mu.Unlock()
+		if n == 200 {
+			break
+		}
+		if b.ctx.Err() != nil {
+			t.Fatal("the triggers did not gather")
+		}
+	}
+	release()
+	all.Wait()
+	b.server.Look(func(s *faketenon.Seen) {
+		if len(s.Bulks) != 2 || s.Bulks[0] != 1 || s.Bulks[1] != 200 {
+			t.Errorf("the calls had %v items", s.Bulks)
+		}
+	})
+}
+
+func TestTriggerManyKeepsToTheLimit(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(NewTask("other", func(Context, int) (int, error) { return 0, nil })))
+	runs, err := wf.TriggerMany(b.ctx, b.client, make([]int, 10_001))
+	bulk, ok := errors.AsType[*BulkError](err)
+	if !ok || len(bulk.Items) != 10_001 || len(runs) != 10_001 || runs[0] != nil || connect.CodeOf(bulk.Items[0].Err) != connect.CodeNotFound {
+		t.Fatalf("got %d runs, %.200v", len(runs), err)
+	}
+	refused, ok := errors.AsType[*RefusedError](err)
+	if !ok || refused.Reason != "UNKNOWN_WORKFLOW" {
+		t.Errorf("got %v", refused)
+	}
+	b.server.Look(func(s *faketenon.Seen) {
+		if len(s.Bulks) != 2 || s.Bulks[0] != 10_000 || s.Bulks[1] != 1 {
+			t.Errorf("the calls had %v items", s.Bulks)
+		}
+	})
+}
+
+// A trigger whose answer got lost is sent again under the same id, no longer as the first send, and makes one run.
+func TestTriggerAfterALostAnswer(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(wf))
+	b.server.Fail(runsv1connect.RunServiceTriggerBulkProcedure, 1, connect.CodeUnavailable, true)
+	run, err := wf.Trigger(b.ctx, b.client, 4)
+	if err != nil || run.Created() {
+		t.Fatalf("got %v, %v", run, err)
+	}
+	b.server.Look(func(s *faketenon.Seen) {
+		if len(s.Triggers) != 2 || s.Triggers[0].GetRunId() != s.Triggers[1].GetRunId() || !s.Triggers[0].GetFirstSend() || s.Triggers[1].GetFirstSend() {
+			t.Errorf("got %v", s.Triggers)
+		}
+		if len(s.Runs) != 1 {
+			t.Errorf("%d runs were made", len(s.Runs))
+		}
+	})
+	if out, err := run.Result(b.ctx); err != nil || out != 8 {
+		t.Fatalf("got %d, %v", out, err)
+	}
+}
+
+// A malformed run is refused alone, though it travels with others.
+func TestMalformedTriggerSpoilsNoOther(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(wf), WithSlots(20))
+	entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
+	var all sync.WaitGroup
+	all.Go(func() {
+		if _, err := wf.Trigger(b.ctx, b.client, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	b.receive("the first call", entered)
+	for i := range 9 {
+		all.Go(func() {
+			var opts []TriggerOption
+			if i == 5 {
+				opts = append(opts, WithPriority(10))
+			}
+			_, err := wf.Trigger(b.ctx, b.client, i, opts...)
+			if (err != nil) != (i == 5) || (i == 5 && connect.CodeOf(err) != connect.CodeInvalidArgument) {
+				t.Errorf("trigger %d: %v", i, err)
+			}
+		})
+	}
+	release()
+	all.Wait()
+}
+
+func TestTriggerEndsWithItsContext(t *testing.T) {
+	b := setup(t)
+	entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
+	defer release()
+	ctx, cancel := context.WithCancelCause(b.ctx)
+	why := errors.New("changed my mind")
+	go func() {
+		<-entered
+		cancel(why)
+	}()
+	if _, err := double().Trigger(ctx, b.client, 0); !errors.Is(err, why) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestClosedClient(t *testing.T) {
+	b := setup(t)
+	if err := b.client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := double().Trigger(b.ctx, b.client, 0); !errors.Is(err, ErrClosed) {
+		t.Errorf("trigger: %v", err)
+	}
+	if _, err := b.client.GetRun(b.ctx, "run_x"); !errors.Is(err, ErrClosed) {
+		t.Errorf("get: %v", err)
+	}
+}
+
+func TestAwaitOpensABrokenStreamAgain(t *testing.T) {
+	b := setup(t)
+	k := newBlocker()
+	b.start(WithWorkflows(k.wf))
+	run, err := k.wf.Trigger(b.ctx, b.client, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.receive("the start", k.started)
+	b.server.Fail(runsv1connect.RunServiceAwaitRunsProcedure, 3, connect.CodeUnavailable, false)
+	close(k.release)
+	if out, err := run.Result(b.ctx); err != nil || out != 9 {
+		t.Fatalf("got %d, %v", out, err)
+	}
+	if _, err := k.wf.Handle(b.client, run.ID()).Get(b.ctx); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Millisecond)
+	defer cancel()
+	if _, err := k.wf.Handle(b.client, "run_never").Result(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestReplay(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(wf))
+	run, err := wf.Trigger(b.ctx, b.client, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run.Result(b.ctx); err != nil {
+		t.Fatal(err)
+	}
+	again, err := run.Replay(b.ctx)
+	if err != nil || again.GetGeneration() != 2 {
+		t.Fatalf("got %v, %v", again, err)
+	}
+	if out, err := run.Result(b.ctx); err != nil || out != 8 {
+		t.Fatalf("got %d, %v", out, err)
+	}
+}
+
+// An https:// address is spoken to over HTTP/2, and trusted by the root CA file alone.
+func TestTLSWithARootCAFile(t *testing.T) {
+	major := make(chan int, 10)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		major <- r.ProtoMajor
+		http.NotFound(w, r)
+	}))
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	trusting, err := NewClient(WithToken("t"), WithAddress(server.URL), WithTLSRootCAFile(file), WithTLSServerName("example.com"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer trusting.Close()
+	if _, err := trusting.GetRun(t.Context(), "run_x"); connect.CodeOf(err) != connect.CodeUnimplemented || <-major != 2 {
+		t.Errorf("got %v", err)
+	}
+	wary, err := NewClient(WithToken("t"), WithAddress(server.URL), WithCallTimeout(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wary.Close()
+	if _, err := wary.GetRun(t.Context(), "run_x"); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("got %v", err)
+	}
+	if err := os.WriteFile(file, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewClient(WithToken("t"), WithAddress(server.URL), WithTLSRootCAFile(file)); err == nil || !strings.Contains(err.Error(), "no PEM") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A rate limit is waited out, a size limit is not.
+func TestTransient(t *testing.T) {
+	limited := connect.NewError(connect.CodeResourceExhausted, errors.New("slow down"))
+	if transient(limited) {
+		t.Error("a size limit is tried again")
+	}
+	// As in a response with google.rpc.RetryInfo: only the detail's type matters.
+	detail, err := connect.NewErrorDetail(&anypb.Any{TypeUrl: "type.googleapis.com/google.rpc.RetryInfo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited.AddDetail(detail)
+	if !transient(limited) {
+		t.Error("a rate limit is final")
+	}
+	for code, want := range map[connect.Code]bool{connect.CodeUnavailable: true, connect.CodeNotFound: false, connect.CodePermissionDenied: false} {
+		if got := transient(fmt.Errorf("call: %w", connect.NewError(code, errors.New("x")))); got != want {
+			t.Errorf("%s: got %v", code, got)
+		}
+	}
+}
