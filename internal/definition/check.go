@@ -37,7 +37,7 @@ type checker struct {
 	schema *Schema
 }
 
-func (c *checker) fault(path, format string, args ...any) {
+func (c *checker) faultf(path, format string, args ...any) {
 	switch {
 	case len(c.faults) < maxFaults:
 		c.faults = append(c.faults, flow.Fault{Path: path, Message: fmt.Sprintf(format, args...)})
@@ -49,11 +49,11 @@ func (c *checker) fault(path, format string, args ...any) {
 func read(spec *registryv1.WorkflowSpec) *checker {
 	c := &checker{}
 	if spec == nil {
-		c.fault("spec", "the declaration is missing")
+		c.faultf("spec", "the declaration is missing")
 		return c
 	}
 	if size := proto.Size(spec); size > MaxSpecBytes {
-		c.fault("spec", "the declaration has %d bytes, at most %d are allowed: split the workflow", size, MaxSpecBytes)
+		c.faultf("spec", "the declaration has %d bytes, at most %d are allowed: split the workflow", size, MaxSpecBytes)
 		return c
 	}
 	w := &flow.Workflow{
@@ -62,19 +62,19 @@ func read(spec *registryv1.WorkflowSpec) *checker {
 	}
 	c.name("spec.name", w.Name, "the workflow's name")
 	if n := utf8.RuneCountInString(w.Description); n > flow.MaxDescription {
-		c.fault("spec.description", "has %d characters, at most %d are allowed", n, flow.MaxDescription)
+		c.faultf("spec.description", "has %d characters, at most %d are allowed", n, flow.MaxDescription)
 	}
 	c.text("spec.description", w.Description)
 	if spec.DefaultPriority != nil {
 		if p := spec.GetDefaultPriority(); p < 0 || p > flow.MaxPriority {
-			c.fault("spec.default_priority", "is %d, it must be between 0 and %d", p, flow.MaxPriority)
+			c.faultf("spec.default_priority", "is %d, it must be between 0 and %d", p, flow.MaxPriority)
 		}
 		w.Priority = int(spec.GetDefaultPriority())
 	}
 	var faults []flow.Fault
 	c.schema, faults = CompileSchema(w.InputSchema)
 	for _, f := range faults {
-		c.fault(join("spec.input_schema_json", f.Path), "%s", f.Message)
+		c.faultf(join("spec.input_schema_json", f.Path), "%s", f.Message)
 	}
 	c.tasks(spec, w)
 	return c
@@ -85,18 +85,18 @@ func (c *checker) tasks(spec *registryv1.WorkflowSpec, w *flow.Workflow) {
 	inherited := c.defaults(spec.GetDefaults(), w.Name)
 	switch n := len(spec.GetTasks()); {
 	case n == 0:
-		c.fault("spec.tasks", "a workflow needs at least one task")
+		c.faultf("spec.tasks", "a workflow needs at least one task")
 		return
 	case n > flow.MaxTasks:
 		// The tasks are not looked at one by one: a caller that sends too many may send very many.
-		c.fault("spec.tasks", "has %d tasks, at most %d are allowed: start child runs for a fan-out", n, flow.MaxTasks)
+		c.faultf("spec.tasks", "has %d tasks, at most %d are allowed: start child runs for a fan-out", n, flow.MaxTasks)
 		return
 	}
 	tooManyParents := false
 	for i, t := range spec.GetTasks() {
 		w.Tasks = append(w.Tasks, c.task(fmt.Sprintf("spec.tasks[%d]", i), t, inherited))
 		if n := len(t.GetParents()); n > flow.MaxTasks {
-			c.fault(fmt.Sprintf("spec.tasks[%d].parents", i), "has %d names, at most %d are allowed", n, flow.MaxTasks)
+			c.faultf(fmt.Sprintf("spec.tasks[%d].parents", i), "has %d names, at most %d are allowed", n, flow.MaxTasks)
 			tooManyParents = true
 		}
 	}
@@ -105,7 +105,7 @@ func (c *checker) tasks(spec *registryv1.WorkflowSpec, w *flow.Workflow) {
 	}
 	plan, faults := flow.NewPlan(w)
 	for _, f := range faults {
-		c.fault("spec."+f.Path, "%s", f.Message)
+		c.faultf("spec."+f.Path, "%s", f.Message)
 	}
 	c.plan = plan
 }
@@ -146,7 +146,7 @@ func (c *checker) override(path string, t flow.Task, s settings) flow.Task {
 	t.ExecutionTimeout = c.timeout(path+".execution_timeout", s.GetExecutionTimeout(), t.ExecutionTimeout)
 	if lost, ok := maxLost(s); ok {
 		if lost < 0 || lost > flow.MaxLostLimit {
-			c.fault(path+".max_lost", "is %d, it must be between 0 and %d", lost, flow.MaxLostLimit)
+			c.faultf(path+".max_lost", "is %d, it must be between 0 and %d", lost, flow.MaxLostLimit)
 		}
 		t.MaxLost = int(lost)
 	}
@@ -169,11 +169,11 @@ func maxLost(s settings) (int32, bool) {
 func (c *checker) name(path, name, what string) {
 	switch {
 	case name == "":
-		c.fault(path, "%s is missing", what)
+		c.faultf(path, "%s is missing", what)
 	case len(name) > flow.MaxNameLen:
-		c.fault(path, "%s has %d bytes, at most %d are allowed", what, len(name), flow.MaxNameLen)
+		c.faultf(path, "%s has %d bytes, at most %d are allowed", what, len(name), flow.MaxNameLen)
 	case !IsName(name):
-		c.fault(path, "%s %q must begin with a letter and have only a-z A-Z 0-9 . _ and -", what, name)
+		c.faultf(path, "%s %q must begin with a letter and have only a-z A-Z 0-9 . _ and -", what, name)
 	}
 }
 
@@ -196,7 +196,7 @@ func IsName(name string) bool {
 // text refuses what Postgres and protobuf refuse. Over the wire the decoder has looked already; a caller in Go may not have.
 func (c *checker) text(path, s string) {
 	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-		c.fault(path, "must be UTF-8 text without NUL characters")
+		c.faultf(path, "must be UTF-8 text without NUL characters")
 	}
 }
 
@@ -209,12 +209,12 @@ func (c *checker) timeout(path string, d *durationpb.Duration, otherwise time.Du
 
 func (c *checker) duration(path string, d *durationpb.Duration, least, most time.Duration) time.Duration {
 	if err := d.CheckValid(); err != nil {
-		c.fault(path, "is not a valid duration: seconds and nanos must have one sign and be in range")
+		c.faultf(path, "is not a valid duration: seconds and nanos must have one sign and be in range")
 		return 0
 	}
 	value := d.AsDuration()
 	if value < least || value > most {
-		c.fault(path, "is %s, it must be between %s and %s", value, human(least), human(most))
+		c.faultf(path, "is %s, it must be between %s and %s", value, human(least), human(most))
 	}
 	return value
 }
@@ -241,7 +241,7 @@ func (c *checker) class(r registryv1.Retention) flow.Class {
 	case registryv1.Retention_RETENTION_LONG:
 		return flow.Long
 	default:
-		c.fault("spec.retention", "is %d, which is no retention class: use RETENTION_SHORT, RETENTION_STANDARD or RETENTION_LONG", r)
+		c.faultf("spec.retention", "is %d, which is no retention class: use RETENTION_SHORT, RETENTION_STANDARD or RETENTION_LONG", r)
 		return flow.Standard
 	}
 }

@@ -128,24 +128,24 @@ func TestFaults(t *testing.T) {
 		"default timeouts": {func(s *spec) {
 			s.Defaults = &registryv1.TaskDefaults{ScheduleTimeout: days(400), ExecutionTimeout: days(400)}
 		}, []string{"spec.defaults.schedule_timeout: 365 days", "spec.defaults.execution_timeout: 365 days"}},
-		"max lost":             {func(s *spec) { s.Tasks[0].MaxLost = proto.Int32(101) }, []string{"spec.tasks[0].max_lost: between 0 and 100"}},
-		"default max lost":     {func(s *spec) { s.Defaults = &registryv1.TaskDefaults{MaxLost: proto.Int32(-1)} }, []string{"spec.defaults.max_lost: between 0 and 100"}},
-		"retries":              {retry(func(r *registryv1.RetryPolicy) { r.MaxRetries = 1001 }), []string{"spec.defaults.retry.max_retries: between 0 and 1000"}},
-		"negative retries":     {retry(func(r *registryv1.RetryPolicy) { r.MaxRetries = -1 }), []string{"spec.defaults.retry.max_retries: between 0 and 1000"}},
-		"initial backoff":      {retry(func(r *registryv1.RetryPolicy) { r.InitialBackoff = days(2) }), []string{"spec.defaults.retry.initial_backoff: between 0s and 1 day"}},
-		"max backoff":          {retry(func(r *registryv1.RetryPolicy) { r.MaxBackoff = days(31) }), []string{"spec.defaults.retry.max_backoff: between 0s and 30 days"}},
-		"negative backoff":     {retry(func(r *registryv1.RetryPolicy) { r.MaxBackoff = durationpb.New(-1) }), []string{"spec.defaults.retry.max_backoff: between 0s"}},
-		"small factor":         {retry(func(r *registryv1.RetryPolicy) { r.Factor = 0.99 }), []string{"spec.defaults.retry.factor: between 1 and 100"}},
-		"large factor":         {retry(func(r *registryv1.RetryPolicy) { r.Factor = 100.1 }), []string{"spec.defaults.retry.factor: between 1 and 100"}},
-		"factor is no number":  {retry(func(r *registryv1.RetryPolicy) { r.Factor = math.NaN() }), []string{"spec.defaults.retry.factor: NaN"}},
-		"infinite factor":      {retry(func(r *registryv1.RetryPolicy) { r.Factor = math.Inf(1) }), []string{"spec.defaults.retry.factor: +Inf"}},
-		"empty kind":           {retry(func(r *registryv1.RetryPolicy) { r.RetryOn = []string{"a", ""} }), []string{"spec.defaults.retry.retry_on[1]: empty"}},
-		"long kind":            {retry(func(r *registryv1.RetryPolicy) { r.NeverRetry = []string{long} }), []string{"spec.defaults.retry.never_retry[0]: 101 bytes"}},
-		"NUL in a kind":        {retry(func(r *registryv1.RetryPolicy) { r.NeverRetry = []string{"\x00"} }), []string{"spec.defaults.retry.never_retry[0]: NUL"}},
-		"too many kinds":       {retry(func(r *registryv1.RetryPolicy) { r.RetryOn = make([]string, 51) }), []string{"spec.defaults.retry.retry_on: 51 error kinds"}},
-		"retry of a task":      {func(s *spec) { s.Tasks[1].Retry = &registryv1.RetryPolicy{Factor: -1} }, []string{"spec.tasks[1].retry.factor: between 1 and 100"}},
-		"schema is no JSON":    {func(s *spec) { s.InputSchemaJson = "{" }, []string{"spec.input_schema_json: not valid JSON"}},
-		"schema type":          {func(s *spec) { s.InputSchemaJson = `{"properties": {"a b": {"type": "text"}}}` }, []string{`spec.input_schema_json.properties.["a b"].type: must be one of`}},
+		"max lost":            {func(s *spec) { s.Tasks[0].MaxLost = proto.Int32(101) }, []string{"spec.tasks[0].max_lost: between 0 and 100"}},
+		"default max lost":    {func(s *spec) { s.Defaults = &registryv1.TaskDefaults{MaxLost: proto.Int32(-1)} }, []string{"spec.defaults.max_lost: between 0 and 100"}},
+		"retries":             {retry(func(r *registryv1.RetryPolicy) { r.MaxRetries = 1001 }), []string{"spec.defaults.retry.max_retries: between 0 and 1000"}},
+		"negative retries":    {retry(func(r *registryv1.RetryPolicy) { r.MaxRetries = -1 }), []string{"spec.defaults.retry.max_retries: between 0 and 1000"}},
+		"initial backoff":     {retry(func(r *registryv1.RetryPolicy) { r.InitialBackoff = days(2) }), []string{"spec.defaults.retry.initial_backoff: between 0s and 1 day"}},
+		"max backoff":         {retry(func(r *registryv1.RetryPolicy) { r.MaxBackoff = days(31) }), []string{"spec.defaults.retry.max_backoff: between 0s and 30 days"}},
+		"negative backoff":    {retry(func(r *registryv1.RetryPolicy) { r.MaxBackoff = durationpb.New(-1) }), []string{"spec.defaults.retry.max_backoff: between 0s"}},
+		"small factor":        {retry(func(r *registryv1.RetryPolicy) { r.Factor = 0.99 }), []string{"spec.defaults.retry.factor: between 1 and 100"}},
+		"large factor":        {retry(func(r *registryv1.RetryPolicy) { r.Factor = 100.1 }), []string{"spec.defaults.retry.factor: between 1 and 100"}},
+		"factor is no number": {retry(func(r *registryv1.RetryPolicy) { r.Factor = math.NaN() }), []string{"spec.defaults.retry.factor: NaN"}},
+		"infinite factor":     {retry(func(r *registryv1.RetryPolicy) { r.Factor = math.Inf(1) }), []string{"spec.defaults.retry.factor: +Inf"}},
+		"empty kind":          {retry(func(r *registryv1.RetryPolicy) { r.RetryOn = []string{"a", ""} }), []string{"spec.defaults.retry.retry_on[1]: empty"}},
+		"long kind":           {retry(func(r *registryv1.RetryPolicy) { r.NeverRetry = []string{long} }), []string{"spec.defaults.retry.never_retry[0]: 101 bytes"}},
+		"NUL in a kind":       {retry(func(r *registryv1.RetryPolicy) { r.NeverRetry = []string{"\x00"} }), []string{"spec.defaults.retry.never_retry[0]: NUL"}},
+		"too many kinds":      {retry(func(r *registryv1.RetryPolicy) { r.RetryOn = make([]string, 51) }), []string{"spec.defaults.retry.retry_on: 51 error kinds"}},
+		"retry of a task":     {func(s *spec) { s.Tasks[1].Retry = &registryv1.RetryPolicy{Factor: -1} }, []string{"spec.tasks[1].retry.factor: between 1 and 100"}},
+		"schema is no JSON":   {func(s *spec) { s.InputSchemaJson = "{" }, []string{"spec.input_schema_json: not valid JSON"}},
+		"schema type":         {func(s *spec) { s.InputSchemaJson = `{"properties": {"a b": {"type": "text"}}}` }, []string{`spec.input_schema_json.properties["a b"].type: must be one of`, `spec.input_schema_json.properties["a b"].type: want array`}},
 		"too large": {func(s *spec) {
 			s.Description = strings.Repeat("a", definition.MaxSpecBytes)
 		}, []string{"spec: bytes, at most 1048576"}},
@@ -204,7 +204,7 @@ func TestDigest(t *testing.T) {
 	}
 	plain := digest(func(*registryv1.WorkflowSpec) {})
 	// Stored digests are compared with new ones: a change of this number makes every workflow's next declaration a new version.
-	if got, want := fmt.Sprintf("%x", plain), "DIGEST"; got != want {
+	if got, want := fmt.Sprintf("%x", plain), "59026009d66f84a72b68eb4e8a8dd031fb418802dc59164d85bb30bbfb9036c8"; got != want {
 		t.Errorf("the digest's form has changed: %s, want %s", got, want)
 	}
 	same := map[string]func(*registryv1.WorkflowSpec){
@@ -236,14 +236,22 @@ func TestDigest(t *testing.T) {
 		"execution":   func(s *registryv1.WorkflowSpec) { s.Tasks[1].ExecutionTimeout = durationpb.New(time.Second) },
 		"max lost":    func(s *registryv1.WorkflowSpec) { s.Tasks[1].MaxLost = proto.Int32(0) },
 		"retries":     func(s *registryv1.WorkflowSpec) { s.Tasks[1].Retry = &registryv1.RetryPolicy{MaxRetries: 1} },
-		"initial":     func(s *registryv1.WorkflowSpec) { s.Tasks[1].Retry = &registryv1.RetryPolicy{InitialBackoff: durationpb.New(0)} },
-		"factor":      func(s *registryv1.WorkflowSpec) { s.Tasks[1].Retry = &registryv1.RetryPolicy{Factor: 2.5} },
-		"max backoff": func(s *registryv1.WorkflowSpec) { s.Tasks[1].Retry = &registryv1.RetryPolicy{MaxBackoff: durationpb.New(0)} },
-		"retry on":    func(s *registryv1.WorkflowSpec) { s.Tasks[1].Retry = &registryv1.RetryPolicy{RetryOn: []string{"a", "b"}} },
+		"initial": func(s *registryv1.WorkflowSpec) {
+			s.Tasks[1].Retry = &registryv1.RetryPolicy{InitialBackoff: durationpb.New(0)}
+		},
+		"factor": func(s *registryv1.WorkflowSpec) { s.Tasks[1].Retry = &registryv1.RetryPolicy{Factor: 2.5} },
+		"max backoff": func(s *registryv1.WorkflowSpec) {
+			s.Tasks[1].Retry = &registryv1.RetryPolicy{MaxBackoff: durationpb.New(0)}
+		},
+		"retry on": func(s *registryv1.WorkflowSpec) {
+			s.Tasks[1].Retry = &registryv1.RetryPolicy{RetryOn: []string{"a", "b"}}
+		},
 		"retry on, cut elsewhere": func(s *registryv1.WorkflowSpec) {
 			s.Tasks[1].Retry = &registryv1.RetryPolicy{RetryOn: []string{"ab"}}
 		},
-		"never": func(s *registryv1.WorkflowSpec) { s.Tasks[1].Retry = &registryv1.RetryPolicy{NeverRetry: []string{"a", "b"}} },
+		"never": func(s *registryv1.WorkflowSpec) {
+			s.Tasks[1].Retry = &registryv1.RetryPolicy{NeverRetry: []string{"a", "b"}}
+		},
 	}
 	seen := map[[32]byte]string{plain: "the plain declaration"}
 	for name, edit := range other {

@@ -27,7 +27,7 @@ func (l *lru[K, V]) get(key K) (V, bool) {
 		return none, false
 	}
 	l.order.MoveToFront(place)
-	return place.Value.(*entry[K, V]).value, true
+	return l.at(place).value, true
 }
 
 func (l *lru[K, V]) put(key K, value V, weight int) {
@@ -38,7 +38,7 @@ func (l *lru[K, V]) put(key K, value V, weight int) {
 	l.places[key] = l.order.PushFront(&entry[K, V]{key, value, weight})
 	l.weight += weight
 	for l.weight > l.limit {
-		l.remove(l.order.Back().Value.(*entry[K, V]).key)
+		l.remove(l.at(l.order.Back()).key)
 	}
 }
 
@@ -47,6 +47,11 @@ func (l *lru[K, V]) remove(key K) {
 	if !ok {
 		return
 	}
-	l.weight -= l.order.Remove(place).(*entry[K, V]).weight
+	l.weight -= l.at(place).weight
+	l.order.Remove(place)
 	delete(l.places, key)
+}
+
+func (l *lru[K, V]) at(place *list.Element) *entry[K, V] {
+	return place.Value.(*entry[K, V]) //nolint:forcetypeassert // put is the only one that fills the list
 }

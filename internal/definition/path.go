@@ -135,7 +135,8 @@ func numberFault(path string, value any) *flow.Fault {
 		return &flow.Fault{Path: path, Message: fmt.Sprintf("is a number of more than %d digits, which is not checked against a schema: send it as text", maxDigits)}
 	}
 	if e, err := strconv.Atoi(strings.TrimPrefix(exponent, "+")); exponent != "" && (err != nil || e > maxExponent || e < -maxExponent) {
-		return &flow.Fault{Path: path, Message: fmt.Sprintf("is a number with an exponent beyond %d, which is not checked against a schema: send it as text", maxExponent)}
+		message := fmt.Sprintf("is a number with an exponent beyond %d, which is not checked against a schema: send it as text", maxExponent)
+		return &flow.Fault{Path: path, Message: message}
 	}
 	return nil
 }

@@ -236,7 +236,8 @@ func (p *Plans) read(ctx context.Context, key versionKey) (*Version, int, error)
 	}
 	c := read(declared)
 	if len(c.faults) > 0 {
-		p.cfg.Log.Error("plans: a stored declaration breaks a rule", "tenant_id", key.tenantID, "workflow_id", key.workflowID, "version", key.version, "path", c.faults[0].Path)
+		p.cfg.Log.Error("plans: a stored declaration breaks a rule", "tenant_id", key.tenantID, "workflow_id", key.workflowID, "version", key.version,
+			"path", c.faults[0].Path)
 		return nil, 0, fault.FailedPrecondition("WORKFLOW_OUTDATED",
 			"version %d of workflow %q was declared under older rules (%s %s): declare it again", key.version, declared.GetName(), c.faults[0].Path, c.faults[0].Message)
 	}

@@ -21,7 +21,7 @@ func (c *checker) retry(path string, p *registryv1.RetryPolicy) flow.Retry {
 	r := builtinRetry()
 	r.Max = int(p.GetMaxRetries())
 	if r.Max < 0 || r.Max > flow.MaxRetries {
-		c.fault(path+".max_retries", "is %d, it must be between 0 and %d", r.Max, flow.MaxRetries)
+		c.faultf(path+".max_retries", "is %d, it must be between 0 and %d", r.Max, flow.MaxRetries)
 	}
 	if d := p.GetInitialBackoff(); d != nil {
 		r.Initial = c.duration(path+".initial_backoff", d, 0, flow.MaxInitial)
@@ -31,7 +31,7 @@ func (c *checker) retry(path string, p *registryv1.RetryPolicy) flow.Retry {
 	}
 	if f := p.GetFactor(); f != 0 { // NaN is unequal to everything
 		if math.IsNaN(f) || f < 1 || f > flow.MaxFactor {
-			c.fault(path+".factor", "is %v, it must be between 1 and %d", f, flow.MaxFactor)
+			c.faultf(path+".factor", "is %v, it must be between 1 and %d", f, flow.MaxFactor)
 		}
 		r.Factor = f
 	}
@@ -42,16 +42,16 @@ func (c *checker) retry(path string, p *registryv1.RetryPolicy) flow.Retry {
 
 func (c *checker) kinds(path string, kinds []string) []string {
 	if len(kinds) > flow.MaxErrorKinds {
-		c.fault(path, "has %d error kinds, at most %d are allowed", len(kinds), flow.MaxErrorKinds)
+		c.faultf(path, "has %d error kinds, at most %d are allowed", len(kinds), flow.MaxErrorKinds)
 		return nil
 	}
 	for i, kind := range kinds {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		switch {
 		case kind == "":
-			c.fault(at, "an error kind cannot be empty")
+			c.faultf(at, "an error kind cannot be empty")
 		case len(kind) > maxKindLen:
-			c.fault(at, "the error kind has %d bytes, at most %d are allowed", len(kind), maxKindLen)
+			c.faultf(at, "the error kind has %d bytes, at most %d are allowed", len(kind), maxKindLen)
 		default:
 			c.text(at, kind)
 		}

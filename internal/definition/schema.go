@@ -145,7 +145,8 @@ func schemaFaults(doc any, err error) []flow.Fault {
 	case errors.As(err, &metaschema) && errors.As(metaschema.Err, &invalid):
 		return leaves("", doc, invalid)
 	case errors.As(err, &regex):
-		return []flow.Fault{{Path: pointerPath(doc, regex.URL), Message: fmt.Sprintf("%q is no regular expression that can be used here (RE2 syntax)", clip(regex.Regex))}}
+		message := fmt.Sprintf("%q is no regular expression that can be used here (RE2 syntax)", clip(regex.Regex))
+		return []flow.Fault{{Path: pointerPath(doc, regex.URL), Message: message}}
 	case errors.As(err, &missing):
 		return []flow.Fault{{Message: fmt.Sprintf("refers to %q, which is not in the schema", clip(strings.TrimPrefix(missing.URL, schemaURL)))}}
 	case errors.As(err, &anchor):
@@ -207,7 +208,8 @@ func (s *Schema) take() (*checkerCopy, error) {
 	return compile(doc)
 }
 
-var errTooManySteps = fmt.Errorf("takes more than %d steps to check against the workflow's input schema: make the input smaller or the schema simpler", maxSteps)
+var errTooManySteps = fmt.Errorf("takes more than %d steps to check against the workflow's input schema: make the input smaller or the schema simpler",
+	maxSteps)
 
 // check runs one validation within the limit of steps. The library has no way to stop it but a panic, which leaves the compiled schema as it was.
 func (c *checkerCopy) check(value any) (err error) {

@@ -38,7 +38,10 @@ func (p *Plan) Task(name string) (int, bool) {
 // NewPlan numbers a declaration's tasks. It answers with every fault in names, parents and cycles.
 func NewPlan(w *Workflow) (*Plan, []Fault) {
 	n := len(w.Tasks)
-	p := &Plan{Workflow: w, Parents: make([][]int, n), Children: make([][]int, n), Lanes: make([]uint64, n), Actions: make([]string, n), byName: make(map[string]int, n)}
+	p := &Plan{
+		Workflow: w, Parents: make([][]int, n), Children: make([][]int, n), Lanes: make([]uint64, n), Actions: make([]string, n),
+		byName: make(map[string]int, n),
+	}
 	faults := p.index()
 	faults = append(faults, p.link()...)
 	if len(faults) == 0 {

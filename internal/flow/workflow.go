@@ -2,6 +2,7 @@ package flow
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -93,24 +94,17 @@ type Retry struct {
 
 // Allows tells whether an error of the kind may be retried by the policy, retries left or not.
 func (r Retry) Allows(kind string) bool {
-	for _, k := range r.Never {
-		if k == kind {
-			return false
-		}
+	if slices.Contains(r.Never, kind) {
+		return false
 	}
-	if len(r.RetryOn) == 0 {
-		return true
-	}
-	for _, k := range r.RetryOn {
-		if k == kind {
-			return true
-		}
-	}
-	return false
+	return len(r.RetryOn) == 0 || slices.Contains(r.RetryOn, kind)
 }
 
 // Backoff is the wait before retry n (from 1): full jitter, so anything from 0 to the cap, at the place that random (0 <= random < 1) picks.
 func (r Retry) Backoff(n int, random float64) time.Duration {
+	if r.Initial <= 0 {
+		return 0 // also where the growth is infinite
+	}
 	limit := float64(r.Initial) * math.Pow(r.Factor, float64(n-1))
 	if limit > float64(r.MaxBackoff) || math.IsInf(limit, 0) || math.IsNaN(limit) {
 		limit = float64(r.MaxBackoff)

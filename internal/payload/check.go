@@ -36,7 +36,8 @@ func Check(b []byte, limit int) error {
 		limit = DefaultLimit
 	}
 	if len(b) > limit {
-		return fault.Invalid(ReasonTooLarge, fmt.Sprintf("the payload has %d bytes, at most %d are allowed: store large data elsewhere and pass a reference to it", len(b), limit))
+		return fault.Invalid(ReasonTooLarge,
+			fmt.Sprintf("the payload has %d bytes, at most %d are allowed: store large data elsewhere and pass a reference to it", len(b), limit))
 	}
 	if !utf8.Valid(b) {
 		return fault.Invalid(ReasonNotUTF8, "the payload is not valid UTF-8: encode binary data, for example as base64")
@@ -86,9 +87,8 @@ func notJSON(b []byte) error {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return fault.Invalid(ReasonNotJSON, `the payload is empty: send a JSON value, for example null or {}`)
 	}
-	var syntax *json.SyntaxError
 	var raw json.RawMessage
-	if errors.As(json.Unmarshal(b, &raw), &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(b, &raw)); ok {
 		return fault.Invalid(ReasonNotJSON, fmt.Sprintf("the payload is not valid JSON: the error is at byte %d of %d", syntax.Offset, len(b)))
 	}
 	return fault.Invalid(ReasonNotJSON, "the payload is not valid JSON")

@@ -2,6 +2,7 @@ package tenon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -158,6 +159,9 @@ func call[Req, Res any](ctx context.Context, c *Client, method func(context.Cont
 
 // transient says whether a call may succeed when it is sent again as it is.
 func transient(err error) bool {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return false
+	}
 	switch connect.CodeOf(err) {
 	case connect.CodeUnavailable, connect.CodeAborted:
 		return true

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +95,7 @@ func TestTriggersGather(t *testing.T) {
 		if b.ctx.Err() != nil {
 			t.Fatal("the triggers did not gather")
 		}
+		runtime.Gosched()
 	}
 	release()
 	all.Wait()
@@ -191,6 +193,23 @@ func TestTriggerEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// A call that runs out of time says what kept it.
+func TestTimeoutNamesTheTrouble(t *testing.T) {
+	b := setup(t)
+	b.server.Fail(runsv1connect.RunServiceTriggerBulkProcedure, 1<<30, connect.CodeUnavailable, false)
+	b.server.Fail(runsv1connect.RunServiceGetRunProcedure, 1<<30, connect.CodeUnavailable, false)
+	ctx, cancel := context.WithTimeout(b.ctx, 200*time.Millisecond)
+	defer cancel()
+	if _, err := double().Trigger(ctx, b.client, 0); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "on purpose") {
+		t.Errorf("trigger: %v", err)
+	}
+	ctx, cancel = context.WithTimeout(b.ctx, 200*time.Millisecond)
+	defer cancel()
+	if _, err := b.client.GetRun(ctx, "run_x"); err == nil || !strings.Contains(err.Error(), "on purpose") {
+		t.Errorf("get: %v", err)
+	}
+}
+
 func TestClosedClient(t *testing.T) {
 	b := setup(t)
 	if err := b.client.Close(); err != nil {
@@ -272,7 +291,7 @@ func TestTLSWithARootCAFile(t *testing.T) {
 	if _, err := trusting.GetRun(t.Context(), "run_x"); connect.CodeOf(err) != connect.CodeUnimplemented || <-major != 2 {
 		t.Errorf("got %v", err)
 	}
-	wary, err := NewClient(WithToken("t"), WithAddress(server.URL), WithCallTimeout(time.Second))
+	wary, err := NewClient(WithToken("t"), WithAddress(server.URL))
 	if err != nil {
 		t.Fatal(err)
 	}

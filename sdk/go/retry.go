@@ -2,6 +2,7 @@ package tenon
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -35,11 +36,19 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// retry repeats op while it fails in a way that may pass, until ctx ends. It gives op's last error.
+// retry repeats op while it fails in a way that may pass, until ctx ends. It gives op's last error, and what made it try again before that.
 func retry(ctx context.Context, b backoff, op func() error) error {
+	var before error
 	for failures := 0; ; failures++ {
 		err := op()
-		if err == nil || !transient(err) || ctx.Err() != nil || !pause(ctx, b.after(failures)) {
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() == nil && transient(err) && pause(ctx, b.after(failures)):
+			before = err
+		case before != nil && ctx.Err() != nil:
+			return fmt.Errorf("%w (the call before failed: %w)", err, before)
+		default:
 			return err
 		}
 	}

@@ -77,6 +77,15 @@ type pendingTrigger struct {
 	id      string
 	created bool
 	err     error
+	trouble atomic.Pointer[string] // of the last call that failed and is sent again
+}
+
+// gone tells why the caller does not wait any longer, and what kept it waiting.
+func (p *pendingTrigger) gone(ctx context.Context) error {
+	if trouble := p.trouble.Load(); trouble != nil {
+		return fmt.Errorf("%w (the last call failed: %s)", context.Cause(ctx), *trouble)
+	}
+	return context.Cause(ctx)
 }
 
 func (p *pendingTrigger) finish(id string, created bool, err error) {
@@ -99,7 +108,7 @@ func (c *Client) trigger(ctx context.Context, runs []*runsv1.NewRun) ([]*pending
 		select {
 		case <-item.done:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, item.gone(ctx)
 		}
 	}
 	return items, nil
@@ -130,9 +139,12 @@ func (c *Client) sendTriggers(batch []*pendingTrigger) {
 			settle(batch, answer.GetResults())
 			return
 		}
+		trouble := err.Error()
 		for _, item := range batch {
-			// It may have arrived all the same.
-			item.run.FirstSend = false
+			item.run.FirstSend = false // it may have arrived all the same
+			if ctx.Err() == nil {
+				item.trouble.Store(&trouble)
+			}
 		}
 		again := ctx.Err() != nil || transient(err)
 		if again {

@@ -131,13 +131,18 @@ func (s *Service) proven(w *worker, a *assignment) *assignment {
 	return a
 }
 
+// readLevel takes what is no level it knows for information.
+func readLevel(level runsv1.LogLevel) int16 {
+	if level < runsv1.LogLevel_LOG_LEVEL_DEBUG || level > runsv1.LogLevel_LOG_LEVEL_ERROR {
+		level = runsv1.LogLevel_LOG_LEVEL_INFO
+	}
+	return int16(level) //nolint:gosec // one of four
+}
+
 func readLine(a *assignment, entry *workersv1.LogEntry, now time.Time) (logLine, bool) {
-	line := logLine{assignment: a, class: a.class, sequence: entry.GetSequence(), level: int16(entry.GetLevel())}
+	line := logLine{assignment: a, class: a.class, sequence: entry.GetSequence(), level: readLevel(entry.GetLevel())}
 	if !entry.GetTime().IsValid() || entry.GetSequence() < 1 {
 		return line, false
-	}
-	if line.level < int16(runsv1.LogLevel_LOG_LEVEL_DEBUG) || line.level > int16(runsv1.LogLevel_LOG_LEVEL_ERROR) {
-		line.level = int16(runsv1.LogLevel_LOG_LEVEL_INFO)
 	}
 	if fields := entry.GetFieldsJson(); fields != "" {
 		trimmed := bytes.TrimSpace([]byte(fields))

@@ -82,7 +82,8 @@ func (p put) run(ctx context.Context, q *registryq.Queries) (Workflow, bool, err
 	}
 	if int(row.NewestVersion) >= p.service.cfg.MaxVersions {
 		return Workflow{}, false, fault.ResourceExhausted(ReasonTooManyVersions,
-			"workflow %q has %d versions, which is the most: declare it under a new name, and look for what changes its declaration so often", p.name, row.NewestVersion).
+			"workflow %q has %d versions, which is the most: declare it under a new name, and look for what changes its declaration so often",
+			p.name, row.NewestVersion).
 			WithResource("workflow", p.name)
 	}
 	number := row.NewestVersion + 1

@@ -186,6 +186,7 @@ func (s *Shard) endRun(t *tenant, r *run, why StopReason) {
 		default:
 			t.leaveLane(w)
 			s.move(w, final)
+			w.Error = endError(w, why)
 			w.EndedAt = s.now
 			w.DueAt = 0
 			s.touch(w)

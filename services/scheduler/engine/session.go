@@ -343,10 +343,18 @@ func (s *Shard) stopped(a *assignment) {
 			s.finishTask(t, w, flow.TimedOut)
 		}
 	case StopRunTimeout:
-		w.Error = &TaskError{Kind: flow.KindTimeout, Message: "the run ran longer than its timeout of " + w.run.plan.Workflow.RunTimeout.Round(time.Millisecond).String()}
+		w.Error = endError(w, why)
 		s.finishTask(t, w, flow.TimedOut)
 	default:
-		w.Error = &TaskError{Kind: flow.KindCancelled, Message: "the run was cancelled"}
+		w.Error = endError(w, why)
 		s.finishTask(t, w, flow.Cancelled)
 	}
+}
+
+// endError is the error of a task that ended with its run.
+func endError(w *row, why StopReason) *TaskError {
+	if why == StopRunTimeout {
+		return &TaskError{Kind: flow.KindTimeout, Message: "the run ran longer than its timeout of " + w.run.plan.Workflow.RunTimeout.Round(time.Millisecond).String()}
+	}
+	return &TaskError{Kind: flow.KindCancelled, Message: "the run was cancelled"}
 }

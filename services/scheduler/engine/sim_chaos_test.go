@@ -274,12 +274,12 @@ func (c *simChaos) callAgain() {
 // trouble is everything that a calm world has not.
 func (c *simChaos) trouble(what int) {
 	rnd := c.rnd
-	id, any := c.anyRun()
+	id, ok := c.anyRun()
 	x := c.workers[rnd.IntN(len(c.workers))]
 	switch {
-	case what == 94 && any:
+	case what == 94 && ok:
 		c.push(&CancelRun{To: c.ref(nil), Tenant: simTenant, ID: id})
-	case what == 95 && any:
+	case what == 95 && ok:
 		in := &ReplayRun{To: c.ref(nil), Tenant: simTenant, ID: id}
 		if found := c.store.newest(RunKey{simTenant, id}); found != nil && rnd.IntN(2) == 0 {
 			in.Tasks = []string{found.Plan.Workflow.Tasks[rnd.IntN(len(found.Plan.Workflow.Tasks))].Name}
@@ -337,6 +337,7 @@ func (c *simChaos) replaceDead() {
 func (c *simChaos) heal() {
 	c.t.Helper()
 	const rounds = 20_000
+	c.newWorker(c.sc.Slots, c.actions) // the others may all be draining
 	for range rounds {
 		moved := c.flush()
 		for _, x := range c.workers {

@@ -228,7 +228,7 @@ func (w *simWorld) checkOrder(a *Assign) {
 	}
 	w.seen[key] = true
 	line := simLine{a.Plan.Lanes[a.TaskNo-1], r.Priority}
-	if last, any := w.lastRank[line]; any && r.Rank <= last {
+	if last, ok := w.lastRank[line]; ok && r.Rank <= last {
 		w.t.Fatalf("P11: run %v task %d of rank %d left after rank %d of the same lane and priority", a.Run, a.TaskNo, r.Rank, last)
 	}
 	w.lastRank[line] = r.Rank

