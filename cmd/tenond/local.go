@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -67,7 +68,7 @@ func startLocal(ctx context.Context, cfg localConfig) (l *local, err error) {
 	if err != nil {
 		return l, errors.Join(err, listener.Close())
 	}
-	l.close = append(l.close, l.App.Close)
+	l.close = append(l.close, l.Close)
 	ready := make(chan struct{})
 	l.server = loop.Start(context.WithoutCancel(ctx), "server", func(ctx context.Context) error {
 		return l.Run(ctx, func() { close(ready) })
@@ -104,8 +105,8 @@ func (l *local) stop() error {
 	if l.server != nil {
 		errs = append(errs, l.server.Stop(ctx))
 	}
-	for i := len(l.close) - 1; i >= 0; i-- {
-		l.close[i]()
+	for _, v := range slices.Backward(l.close) {
+		v()
 	}
 	if l.nats != nil {
 		l.nats.Shutdown()

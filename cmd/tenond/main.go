@@ -34,8 +34,7 @@ func main() {
 
 // explain is the error as its reader needs it: a second start is told where the first one runs.
 func explain(err error) string {
-	var running *embedded.AlreadyRunning
-	if errors.As(err, &running) {
+	if running, ok := errors.AsType[*embedded.AlreadyRunning](err); ok {
 		return running.Error() + "; stop it with Ctrl-C there, or use another folder with --data"
 	}
 	return fault.Detail(err)

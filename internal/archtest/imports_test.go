@@ -58,7 +58,7 @@ func importRules() []importRule {
 			name:   "pgx stays behind its wall",
 			why:    "errors of PostgreSQL are translated and tenants set in internal/pg; whoever speaks pgx directly skips both",
 			from:   in(""),
-			except: in("internal/pg", "db", "services", "internal/lease", "internal/authn", "internal/authz", "internal/testkit", "internal/embedded", "cmd", "test", "bench"),
+			except: in("internal/pg", "db", "services", "internal/lease", "internal/authn", "internal/authz", "internal/testkit", "internal/embedded", "internal/app", "cmd", "test", "bench"),
 			deny:   []string{pgx},
 		},
 		{
@@ -72,7 +72,7 @@ func importRules() []importRule {
 			name:   "shared rows are for services and for who stands in front of them",
 			why:    "leases, token standing and policies are read by one internal package each; a second reader of the same rows would drift",
 			from:   in(""),
-			except: in("services", "db", "internal/lease", "internal/authn", "internal/authz"),
+			except: in("services", "db", "internal/lease", "internal/authn", "internal/authz", "internal/definition"),
 			deny:   in("db/sharedq"),
 		},
 		{

@@ -18,7 +18,7 @@ type decisions struct {
 func newDecisions() *decisions { return &decisions{known: make(map[string]bool)} }
 
 // Set implements cache.Cache. Decisions have no age: the policy is compiled in.
-func (d *decisions) Set(key string, value bool, _ ...interface{}) error {
+func (d *decisions) Set(key string, value bool, _ ...any) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.known) >= maxDecisions {

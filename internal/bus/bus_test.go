@@ -17,9 +17,23 @@ func TestMatch(t *testing.T) {
 		pattern, subject string
 		want             bool
 	}{
-		{"a.b", "a.b", true}, {"a.b", "a.c", false}, {"a.b", "a", false}, {"a", "a.b", false}, {"a.*", "a.b", true}, {"a.*", "a.b.c", false},
-		{"a.*", "a", false}, {"*.b", "a.b", true}, {"a.>", "a.b", true}, {"a.>", "a.b.c", true}, {"a.>", "a", false}, {">", "a", true}, {">", "a.b", true},
-		{"a.*.c", "a.b.c", true}, {"a.*.c", "a.b.d", false}, {"*", "a", true}, {"*.*", "a", false},
+		{"a.b", "a.b", true},
+		{"a.b", "a.c", false},
+		{"a.b", "a", false},
+		{"a", "a.b", false},
+		{"a.*", "a.b", true},
+		{"a.*", "a.b.c", false},
+		{"a.*", "a", false},
+		{"*.b", "a.b", true},
+		{"a.>", "a.b", true},
+		{"a.>", "a.b.c", true},
+		{"a.>", "a", false},
+		{">", "a", true},
+		{">", "a.b", true},
+		{"a.*.c", "a.b.c", true},
+		{"a.*.c", "a.b.d", false},
+		{"*", "a", true},
+		{"*.*", "a", false},
 	} {
 		if got := bus.Match(test.pattern, test.subject); got != test.want {
 			t.Errorf("Match(%q, %q) = %v", test.pattern, test.subject, got)

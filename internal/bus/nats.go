@@ -232,8 +232,7 @@ func (b *NATS) confirm(subject string) {
 
 func (b *NATS) logPanic(subject string, err error) {
 	attrs := []any{"subject", subject, "error", err}
-	var panicked *loop.PanicError
-	if errors.As(err, &panicked) {
+	if panicked, ok := errors.AsType[*loop.PanicError](err); ok {
 		attrs = append(attrs, "stack", string(panicked.Stack))
 	}
 	b.log.Error("bus: handler panicked", attrs...)

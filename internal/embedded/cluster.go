@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -173,9 +174,7 @@ func (c *cluster) arguments(port int) []string {
 		// The log must not repeat users' data: no DETAIL, no text of failed statements.
 		"log_error_verbosity": "terse", "log_min_error_statement": "panic", "log_checkpoints": "off",
 	}
-	for name, value := range c.settings {
-		settings[name] = value
-	}
+	maps.Copy(settings, c.settings)
 	// Last, and not to be overridden: what was acknowledged stays, in dev and in tests too.
 	settings["fsync"], settings["synchronous_commit"], settings["full_page_writes"] = "on", "on", "on"
 	arguments := []string{"-D", c.data()}

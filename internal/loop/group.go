@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -82,8 +83,8 @@ func (g *Group) Run(ctx context.Context) error {
 		g.log.Error("loop: stopping after a failure", "error", first)
 	}
 	errs := []error{first}
-	for i := len(running) - 1; i >= 0; i-- {
-		if err := g.stop(running[i], g.services[i].StopTimeout, cause); err != nil && !errors.Is(first, err) {
+	for i, r := range slices.Backward(running) {
+		if err := g.stop(r, g.services[i].StopTimeout, cause); err != nil && !errors.Is(first, err) {
 			errs = append(errs, err)
 		}
 	}

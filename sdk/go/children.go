@@ -1,6 +1,7 @@
 package tenon
 
 import (
+	"errors"
 	"fmt"
 
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
@@ -17,7 +18,7 @@ type Child[In any] struct {
 // gives that one, and the input is not used again.
 func StartChild[In, Out any](ctx Context, wf *Workflow[In, Out], key string, in In, opts ...TriggerOption) (*Run[Out], error) {
 	runs, err := startChildren(ctx, wf, []Child[In]{{Key: key, Input: in}}, opts)
-	if bulk, ok := err.(*BulkError); ok {
+	if bulk, ok := errors.AsType[*BulkError](err); ok {
 		err = bulk.Items[0].Err
 	}
 	if err != nil {
@@ -48,7 +49,7 @@ func Children[In, Out any](ctx Context, wf *Workflow[In, Out], children []Child[
 		return nil, fmt.Errorf("children of workflow %q: %w", wf.Name(), err)
 	}
 	outs, err := Await(ctx, runs...)
-	if bulk, ok := err.(*BulkError); ok {
+	if bulk, ok := errors.AsType[*BulkError](err); ok {
 		for i := range bulk.Items {
 			bulk.Items[i].Key = children[bulk.Items[i].Index].Key
 		}

@@ -70,9 +70,9 @@ func AddTask[In, WorkflowOut, Out any](wf *Workflow[In, WorkflowOut], name strin
 	}
 	switch {
 	case fn == nil:
-		def.fault("task %q has no function", name)
+		def.faultf("task %q has no function", name)
 	case def.handlers[name] != nil:
-		def.fault("task %q is declared twice", name)
+		def.faultf("task %q is declared twice", name)
 	}
 	def.spec.Tasks = append(def.spec.Tasks, task)
 	def.handlers[name] = func(ctx Context, input []byte) ([]byte, error) {
@@ -116,7 +116,7 @@ func (t *Task[Out]) Name() string { return t.name }
 
 func (t *Task[Out]) parent() (*definition, string) { return t.workflow, t.name }
 
-func (d *definition) fault(format string, args ...any) {
+func (d *definition) faultf(format string, args ...any) {
 	d.faults = append(d.faults, fmt.Errorf("workflow %q: "+format, append([]any{d.spec.GetName()}, args...)...))
 }
 
@@ -232,7 +232,7 @@ func WithParents(parents ...Parent) TaskOption {
 		for _, p := range parents {
 			from, name := p.parent()
 			if from != def {
-				def.fault("task %q has a parent %q of another workflow, %q", task.GetName(), name, from.spec.GetName())
+				def.faultf("task %q has a parent %q of another workflow, %q", task.GetName(), name, from.spec.GetName())
 			}
 			if !slices.Contains(task.Parents, name) {
 				task.Parents = append(task.Parents, name)

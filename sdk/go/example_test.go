@@ -2,6 +2,7 @@ package tenon_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -114,7 +115,7 @@ func ExampleErrorf() {
 	defer serve(client, tenon.WithWorkflows(pay))()
 
 	_, err := declared(pay, client, 995)
-	failed := err.(*tenon.RunError)
+	failed, _ := errors.AsType[*tenon.RunError](err)
 	fmt.Println(failed.Status, failed.Kind, failed.Message)
 	// Output: failed card_declined the card does not cover 995 cents
 }

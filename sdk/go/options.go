@@ -123,7 +123,7 @@ func addressOf(token string) string {
 }
 
 func newTransport(secure bool, rootCAFile, serverName string) (*http.Transport, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // net/http says so
 	t.Protocols = new(http.Protocols)
 	t.MaxIdleConnsPerHost = 8
 	// A dead connection is noticed before the worker's grace has passed.

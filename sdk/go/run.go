@@ -3,6 +3,7 @@ package tenon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"connectrpc.com/connect"
@@ -22,7 +23,7 @@ type Run[Out any] struct {
 // starts no second run. Within a task use [StartChild] or [RunChild] instead.
 func (w *Workflow[In, Out]) Trigger(ctx context.Context, c *Client, in In, opts ...TriggerOption) (*Run[Out], error) {
 	runs, err := w.TriggerMany(ctx, c, []In{in}, opts...)
-	if bulk, ok := err.(*BulkError); ok {
+	if bulk, ok := errors.AsType[*BulkError](err); ok {
 		err = bulk.Items[0].Err
 	}
 	if err != nil {
@@ -91,7 +92,7 @@ func (r *Run[Out]) Created() bool { return r.created }
 // A broken connection is opened again. In a task, with the task's context, the task gives its slot back while it waits.
 func (r *Run[Out]) Result(ctx context.Context) (Out, error) {
 	outs, err := Await(ctx, r)
-	if bulk, ok := err.(*BulkError); ok {
+	if bulk, ok := errors.AsType[*BulkError](err); ok {
 		err = bulk.Items[0].Err
 	}
 	if err != nil {

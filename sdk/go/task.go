@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -220,9 +221,9 @@ func (w *Worker) invoke(t *task, h handler, input []byte) (output []byte, stack 
 		output, err = h(ctx, input)
 		return err
 	}
-	for i := len(w.cfg.interceptors) - 1; i >= 0; i-- {
-		outer, inner := w.cfg.interceptors[i], next
-		next = func(ctx Context) error { return outer(ctx, inner) }
+	for _, interceptor := range slices.Backward(w.cfg.interceptors) {
+		inner := next
+		next = func(ctx Context) error { return interceptor(ctx, inner) }
 	}
 	err = next(taskContext{t.ctx, t})
 	finished = true

@@ -152,7 +152,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end was asked for
 	}
 	return err
 }

@@ -24,9 +24,8 @@ const orderLimit = bus.MaxMessage - (64 << 10)
 
 // fencedShards reads the shards that the fence's message names.
 func fencedShards(err error) []int32 {
-	var pgErr *pgconn.PgError
 	var out []int32
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		for name := range strings.SplitSeq(pgErr.Message, ",") {
 			if id, err := strconv.ParseInt(name, 10, 32); err == nil {
 				out = append(out, int32(id))

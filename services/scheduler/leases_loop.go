@@ -31,7 +31,6 @@ func (c *clock) sync(engineTime int64) {
 func (o *owner) keepLeases(ctx context.Context) {
 	const pause = 50 * time.Millisecond
 	var partitionsAt time.Time
-	next := time.Now()
 	for ctx.Err() == nil {
 		if err := o.takeFree(ctx); err != nil && ctx.Err() == nil {
 			o.log.Warn("scheduler: free shards not taken", "error", err)
@@ -43,7 +42,7 @@ func (o *owner) keepLeases(ctx context.Context) {
 				partitionsAt = time.Now().Add(time.Hour)
 			}
 		}
-		next = time.Now().Add(o.cfg.RenewEvery)
+		next := time.Now().Add(o.cfg.RenewEvery)
 		for time.Now().Before(next) {
 			select {
 			case <-ctx.Done():

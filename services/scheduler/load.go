@@ -133,7 +133,7 @@ func (o *owner) loadTimers(ctx context.Context, a *engine.AskTimers) (*engine.Ti
 	ids := make([]flow.ID, 0, len(rows))
 	for _, r := range rows {
 		ids = append(ids, r.RunID)
-		out.End = r.DueAt + 1
+		out.End = r.DueAt
 	}
 	out.Runs, err = o.liveRuns(ctx, a.Tenant, ids)
 	return out, err

@@ -309,10 +309,10 @@ func TestRunTimeoutOfASingleTask(t *testing.T) {
 	w := oneTask(flow.Task{Retry: retries(3)})
 	w.RunTimeout = 10 * time.Second
 	p := b.plan(w)
-	waiting, running := b.trigger(p), flow.ID{}
+	waiting := b.trigger(p)
 	b.wait(10 * time.Second)
 	b.wantsKind(waiting, 0, flow.TimedOut, flow.KindTimeout)
-	running = b.trigger(p)
+	running := b.trigger(p)
 	a := one[*Assign](b, b.worker(1, p))
 	b.says(a, Started)
 	one[*Stop](b, b.wait(10*time.Second))

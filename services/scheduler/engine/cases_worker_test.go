@@ -227,12 +227,12 @@ func TestAWorkerBackWithinItsGraceKeepsItsWork(t *testing.T) {
 func TestAHeldAssignmentOfAFinishedRunIsStoppedAndTakesNoSlot(t *testing.T) {
 	b := newBench(t)
 	p := b.plan(oneTask(flow.Task{}))
-	done, next := b.trigger(p), flow.ID{}
+	done := b.trigger(p)
 	a := one[*Assign](b, b.worker(1, p))
 	b.says(a, Succeeded)
 	b.wants(done, 0, flow.Completed)
 	b.lose(b.work, 1, true)
-	next = b.trigger(p)
+	next := b.trigger(p)
 	other := *a
 	other.Assignment = flow.ID{99}
 	out := b.session(b.work, 2, 1, []Held{held(&other, true)}, p)

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }() // nothing is left to send
 	parse := parsePackage()
 	opts := []tenon.WorkerOption{tenon.WithSlots(*slots), tenon.WithWorkerName(*name), tenon.WithWorkflows(parse, stdlibIndex(parse, *root))}
 	if *trace {
