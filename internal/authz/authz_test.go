@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -227,11 +226,11 @@ func TestEveryMethodHasAccessThatSomebodyHas(t *testing.T) {
 
 func TestCheckAllNamesBareMethods(t *testing.T) {
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("bare.proto"), Package: proto.String("grpc.health.v1"), Syntax: proto.String("proto3"),
-		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("M")}},
-		Service: []*descriptorpb.ServiceDescriptorProto{{Name: proto.String("Health"), Method: []*descriptorpb.MethodDescriptorProto{
-			{Name: proto.String("Check"), InputType: proto.String(".grpc.health.v1.M"), OutputType: proto.String(".grpc.health.v1.M")},
-			{Name: proto.String("Drop"), InputType: proto.String(".grpc.health.v1.M"), OutputType: proto.String(".grpc.health.v1.M")},
+		Name: new("bare.proto"), Package: new("grpc.health.v1"), Syntax: new("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{{Name: new("M")}},
+		Service: []*descriptorpb.ServiceDescriptorProto{{Name: new("Health"), Method: []*descriptorpb.MethodDescriptorProto{
+			{Name: new("Check"), InputType: new(".grpc.health.v1.M"), OutputType: new(".grpc.health.v1.M")},
+			{Name: new("Drop"), InputType: new(".grpc.health.v1.M"), OutputType: new(".grpc.health.v1.M")},
 		}}},
 	}, nil)
 	if err != nil {

@@ -178,7 +178,7 @@ func (s *Service) park(ctx context.Context, ids []flow.ID, parent *Parent, send 
 		case <-beat.C:
 			if err := send(nil); err != nil {
 				cancel()
-				_ = <-done // it ends because of the line above
+				<-done //nolint:errcheck // it ends because of the line above
 				return err
 			}
 		}

@@ -127,7 +127,7 @@ func TestAFinishedChildOfAnUnwrittenAssignmentIsFoundAfterATakeOver(t *testing.T
 	b := newBench(t)
 	child := b.plan(flow.Workflow{Name: "c", Tasks: []flow.Task{{}}})
 	p := b.plan(flow.Workflow{Name: "p", Tasks: []flow.Task{{Name: "a"}, {Name: "b", Parents: []string{"a"}}}})
-	f := &family{bench: b, childPlan: child}
+	f := &family{bench: b}
 	b.trigger(p)
 	a := one[*Assign](b, b.worker(1, p))
 	b.says(a, Started)
