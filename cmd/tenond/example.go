@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/tenon-run/tenon/internal/embedded"
 )
 
 // exampleWorkflow is what the example worker serves and `tenond dev` runs.
@@ -76,7 +78,7 @@ func startWorker(program string, env []string, output io.Writer, args ...string)
 	w := &workerProcess{cmd: exec.Command(program, args...), done: make(chan struct{})} //nolint:gosec,noctx // stopped by stop, in order
 	w.cmd.Env = append(os.Environ(), env...)
 	w.cmd.Stderr = output
-	w.cmd.SysProcAttr = childAttributes()
+	w.cmd.SysProcAttr = embedded.ChildAttributes()
 	trace, traced := io.Pipe()
 	w.cmd.Stdout = traced
 	started := make(chan error, 1)

@@ -1,8 +1,0 @@
-package main
-
-import "syscall"
-
-// childAttributes give a child a process group of its own, so that Ctrl-C reaches it through us.
-func childAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true}
-}
