@@ -66,6 +66,7 @@ type App struct {
 	plans       *definition.Plans
 	revocations *authn.Revocations
 	server      *rpc.Server
+	loopback    *http.Transport // the dashboard's way to the API
 	stopTracing func(context.Context) error
 
 	Identity   *identity.Service
@@ -158,7 +159,7 @@ func (a *App) services(ctx context.Context) (err error) {
 		return err
 	}
 	a.stopTracing = stop
-	a.server, err = rpc.New(rpc.Config{Verifier: verifier, Authorizer: authorizer, Log: log, TracerProvider: provider})
+	a.server, err = rpc.New(rpc.Config{Verifier: verifier, Authorizer: authorizer, Log: log, TracerProvider: provider, TrustedProxies: loopbacks()})
 	return err
 }
 
@@ -206,6 +207,9 @@ func (a *App) Run(ctx context.Context, ready func()) error {
 
 // Close ends what New began. Call it after Run has returned.
 func (a *App) Close() {
+	if a.loopback != nil {
+		a.loopback.CloseIdleConnections()
+	}
 	if a.plans != nil {
 		a.plans.Close()
 	}

@@ -22,8 +22,9 @@ type Server struct {
 	*app.App
 	// Address is "http://127.0.0.1:port".
 	Address string
-	// Owner is the tenant's owner, for calls to app.App.Identity.
-	Owner authn.Principal
+	// Owner is the tenant's owner, for calls to app.App.Identity; it signs in as Email("acme") with Password.
+	Owner    authn.Principal
+	Password string
 }
 
 // Start runs a server until the test ends. Its workers' grace is two seconds.
@@ -56,19 +57,30 @@ func Start(t testing.TB) *Server {
 	case <-task.Done():
 		t.Fatal(task.Err())
 	}
-	return &Server{App: a, Address: a.Address(), Owner: Tenant(t, a, "acme")}
+	owner, password := tenant(t, a, "acme")
+	return &Server{App: a, Address: a.Address(), Owner: owner, Password: password}
 }
 
 // Tenant makes a user with a tenant of its own and returns the user as its owner.
 func Tenant(t testing.TB, a *app.App, slug string) authn.Principal {
 	t.Helper()
-	session, err := a.Identity.SignUp(t.Context(), slug+"@example.com", rand.Text(), slug)
-	must(t, err)
-	owner := authn.Principal{Kind: authn.KindUser, UserID: session.User.ID, Role: authz.RoleUser}
-	tenant, err := a.Identity.CreateTenant(t.Context(), owner, slug, "")
-	must(t, err)
-	owner.TenantID, owner.Tenant, owner.Role = tenant.Number, tenant.ID, authz.RoleOwner
+	owner, _ := tenant(t, a, slug)
 	return owner
+}
+
+// Email is the address of a tenant's owner.
+func Email(slug string) string { return slug + "@example.com" }
+
+func tenant(t testing.TB, a *app.App, slug string) (owner authn.Principal, password string) {
+	t.Helper()
+	password = rand.Text()
+	session, err := a.Identity.SignUp(t.Context(), Email(slug), password, slug)
+	must(t, err)
+	owner = authn.Principal{Kind: authn.KindUser, UserID: session.User.ID, Role: authz.RoleUser}
+	made, err := a.Identity.CreateTenant(t.Context(), owner, slug, "")
+	must(t, err)
+	owner.TenantID, owner.Tenant, owner.Role = made.Number, made.ID, authz.RoleOwner
+	return owner, password
 }
 
 // Token makes an API token with a role, or a worker token where the role is empty.
