@@ -75,7 +75,7 @@ func accountForm(r *http.Request) pages.AccountForm {
 func (s *site) open(w http.ResponseWriter, r *http.Request, token string, expires *timestamppb.Timestamp) {
 	// At least a second: a life of zero would keep the cookie until the browser closes.
 	s.setCookie(w, sessionCookie, token, max(expires.AsTime().Sub(s.now()), time.Second))
-	// What the visitor before signed in with, and the tenant they looked at, are none of this user's.
+	// From here on forms are bound to the session.
 	s.setCookie(w, visitorCookie, "", -1)
 	http.Redirect(w, r, safeNext(r.PostForm.Get("next")), http.StatusSeeOther) //nolint:gosec // safeNext keeps it here
 }
