@@ -74,7 +74,7 @@ func layout(s Shell) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(s.Tenants) > 1 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<form class=\"inline\" method=\"get\" action=\"/runs\"><label class=\"quiet\" for=\"tenant\">Tenant</label> <select id=\"tenant\" name=\"tenant\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<form class=\"tenants\" method=\"get\" action=\"/runs\"><label class=\"quiet\" for=\"tenant\">Tenant</label> <select id=\"tenant\" name=\"tenant\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
