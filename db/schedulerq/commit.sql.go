@@ -25,6 +25,33 @@ func (q *Queries) CheckEpochs(ctx context.Context, arg CheckEpochsParams) error 
 	return err
 }
 
+const countRuns = `-- name: CountRuns :exec
+INSERT INTO run_counts (tenant_id, workflow_id, state, minute, runs)
+SELECT r.tenant_id, r.workflow_id, r.state, r.minute, r.runs
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[]) AS r (tenant_id, workflow_id, state, minute, runs)
+ON CONFLICT (tenant_id, workflow_id, state, minute) DO UPDATE SET runs = run_counts.runs + excluded.runs
+`
+
+type CountRunsParams struct {
+	TenantIds   []int64
+	WorkflowIds []int64
+	States      []string
+	Minutes     []int64
+	Runs        []int64
+}
+
+// Runs by the minute they ended in. Written with the commit that ends them, so that the counts are exact: a batch touches few buckets.
+func (q *Queries) CountRuns(ctx context.Context, arg CountRunsParams) error {
+	_, err := q.db.Exec(ctx, countRuns,
+		arg.TenantIds,
+		arg.WorkflowIds,
+		arg.States,
+		arg.Minutes,
+		arg.Runs,
+	)
+	return err
+}
+
 const endSessions = `-- name: EndSessions :exec
 UPDATE worker_sessions SET closed_at = n.closed_at
 FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS n (tenant_id, worker_id, session, closed_at)

@@ -290,3 +290,41 @@ func (q *Queries) OpenChildren(ctx context.Context, arg OpenChildrenParams) ([]f
 	}
 	return items, nil
 }
+
+const runVersions = `-- name: RunVersions :many
+SELECT run_id, workflow_id, workflow_version FROM live WHERE live.tenant_id = $1 AND live.run_id = ANY ($2::uuid[]) AND live.task_no = 0
+UNION
+SELECT run_id, workflow_id, workflow_version FROM history_runs WHERE history_runs.tenant_id = $1 AND history_runs.run_id = ANY ($2::uuid[])
+`
+
+type RunVersionsParams struct {
+	TenantID int64
+	RunIds   []flow.ID
+}
+
+type RunVersionsRow struct {
+	RunID           flow.ID
+	WorkflowID      int64
+	WorkflowVersion int32
+}
+
+// Which workflow versions runs are of, open or finished.
+func (q *Queries) RunVersions(ctx context.Context, arg RunVersionsParams) ([]RunVersionsRow, error) {
+	rows, err := q.db.Query(ctx, runVersions, arg.TenantID, arg.RunIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RunVersionsRow{}
+	for rows.Next() {
+		var i RunVersionsRow
+		if err := rows.Scan(&i.RunID, &i.WorkflowID, &i.WorkflowVersion); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -91,8 +91,16 @@ func heldOf(r *workersv1.Report) *workersv1.Held {
 	return h
 }
 
-// report gives an empty report of the task.
-func (t *task) report() *workersv1.Report { return reportOn(t.assignment) }
+// report gives an empty report of the task, with how long its code has run.
+func (t *task) report() *workersv1.Report {
+	r := reportOn(t.assignment)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.began.IsZero() {
+		r.Running = durationpb.New(time.Since(t.began))
+	}
+	return r
+}
 
 func reportOn(a *workersv1.Assignment) *workersv1.Report {
 	return &workersv1.Report{
@@ -170,10 +178,8 @@ func (w *Worker) newTask(a *workersv1.Assignment, id assignmentID) *task {
 
 // arrival says how far the task has come, short of its outcome.
 func (t *task) arrival() *workersv1.Report {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	r := t.report()
-	if !t.began.IsZero() {
+	if r.GetRunning() != nil {
 		return started(r)
 	}
 	r.News = &workersv1.Report_Acknowledged{Acknowledged: &workersv1.Acknowledged{}}

@@ -69,7 +69,7 @@ func (s *Service) attachOnce(ctx context.Context, ses *session) error {
 	if epoch == 0 {
 		return fault.Unavailable("NO_EPOCH", "the shard's owner answered without its epoch; listen again")
 	}
-	return s.attached(ses, epoch)
+	return s.attached(ses, reply.GetSession().GetShard(), epoch)
 }
 
 // openRequest snapshots the worker's table. What came from an owner since the last try is thrown away: that owner does not find it in the
@@ -85,14 +85,14 @@ func (s *Service) openRequest(ses *session) *busv1.ShardRequest {
 	}}}
 }
 
-func (s *Service) attached(ses *session, epoch int64) error {
+func (s *Service) attached(ses *session, shard int32, epoch int64) error {
 	w := ses.worker
 	w.mu.Lock()
-	if epoch < ses.wanted {
+	if epoch < max(ses.wanted, s.wanted(shard)) {
 		w.mu.Unlock()
 		return fault.Unavailable(reasonEarlierOwner, "the shard of worker %s has just changed its owner", w.publicID())
 	}
-	ses.epoch = epoch
+	ses.shard, ses.epoch = shard, epoch
 	var never []*assignment
 	closing := false
 	for _, p := range ses.pending {
@@ -135,6 +135,13 @@ func (s *Service) detach(w *worker, epoch int64) {
 	})
 }
 
+// wanted is the newest epoch of a shard whose owner has asked for its sessions.
+func (s *Service) wanted(shard int32) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.census[shard]
+}
+
 // onSessionsWanted answers the census of a new owner.
 func (s *Service) onSessionsWanted(msg bus.Msg) {
 	var wanted busv1.SessionsWanted
@@ -142,8 +149,15 @@ func (s *Service) onSessionsWanted(msg bus.Msg) {
 		s.cfg.Log.Warn("dispatcher: a call for sessions cannot be read", "error", err)
 		return
 	}
-	for _, tenantID := range wanted.GetTenantIds() {
-		for _, w := range s.workersOf(tenantID) {
+	s.mu.Lock()
+	s.census[wanted.GetShard()] = max(s.census[wanted.GetShard()], wanted.GetEpoch())
+	s.mu.Unlock()
+	for _, w := range s.allWorkers() {
+		w.mu.Lock()
+		// One that is just being attached compares its epoch with the census itself.
+		concerned := w.session != nil && w.session.epoch != 0 && w.session.shard == wanted.GetShard()
+		w.mu.Unlock()
+		if concerned {
 			s.detach(w, wanted.GetEpoch())
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 func (h *house) census(epoch int64) {
 	h.t.Helper()
-	data, err := proto.Marshal(&busv1.SessionsWanted{Shard: testShard, Epoch: epoch, TenantIds: []int64{h.caller.TenantID}})
+	data, err := proto.Marshal(&busv1.SessionsWanted{Shard: testShard, Epoch: epoch})
 	must(h.t, err)
 	must(h.t, h.bus.Publish(SubjectSessionsWanted, data))
 }

@@ -31,6 +31,7 @@ type Service struct {
 
 	mu      sync.Mutex
 	tenants map[int64]map[flow.ID]*worker
+	census  map[int32]int64 // by shard: the newest epoch that has asked for its sessions
 	closing bool
 	streams sync.WaitGroup // open Listen calls
 	tasks   sync.WaitGroup // goroutines of spawn
@@ -46,7 +47,7 @@ func New(cfg Config) (*Service, error) {
 	life, end := context.WithCancelCause(context.Background())
 	return &Service{
 		cfg: cfg, queries: dispatcherq.New(cfg.Pool), finished: newFinished(), ready: make(chan struct{}),
-		life: life, end: end, tenants: make(map[int64]map[flow.ID]*worker),
+		life: life, end: end, tenants: make(map[int64]map[flow.ID]*worker), census: make(map[int32]int64),
 	}, nil
 }
 

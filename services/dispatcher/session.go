@@ -29,6 +29,7 @@ type session struct {
 	wake     chan struct{} // has room for one token
 	replaced int64         // the session that this one took over from, 0: none
 
+	shard     int32          // the tenant's, as the owner named it at the last attachment
 	epoch     int64          // what it is attached to; 0 while it is being attached
 	wanted    int64          // the newest epoch that has asked for it
 	pending   []pendingOrder // came while it was being attached

@@ -271,7 +271,7 @@ func (o *owner) serve(epoch int64, data []byte) ([]byte, error) {
 func usual(epoch int64, request *busv1.ShardRequest) *busv1.ShardReply {
 	switch {
 	case request.GetOpenSession() != nil:
-		return &busv1.ShardReply{Kind: &busv1.ShardReply_Session{Session: &busv1.OpenSessionReply{Epoch: epoch}}}
+		return &busv1.ShardReply{Kind: &busv1.ShardReply_Session{Session: &busv1.OpenSessionReply{Shard: testShard, Epoch: epoch}}}
 	case request.GetReports() != nil:
 		reply := &busv1.ReportsReply{}
 		for range request.GetReports().GetItems() {

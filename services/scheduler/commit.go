@@ -261,6 +261,10 @@ func (s *segment) queue(ctx context.Context, q *schedulerq.Queries) ([]expectati
 			return nil, err
 		}
 		expect("FinishRuns", len(s.finishes), true)
+		if err := q.CountRuns(ctx, countParams(s.finishes)); err != nil {
+			return nil, err
+		}
+		expect("", 0, false)
 	}
 	more, err := s.queueRest(ctx, q)
 	return append(wants, more...), err

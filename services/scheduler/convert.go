@@ -1,6 +1,11 @@
 package scheduler
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
 	"github.com/tenon-run/tenon/db/schedulerq"
 	"github.com/tenon-run/tenon/internal/flow"
 	"github.com/tenon-run/tenon/services/scheduler/engine"
@@ -176,4 +181,27 @@ func fromList(tenant int64, l *schedulerq.ListRunsRow) engine.Row {
 		EndedAt: l.EndedAt, ParentRun: l.ParentRunID, ParentTask: l.ParentTaskNo, ChildRuns: l.ChildRuns, WorkerID: l.WorkerID, Error: decodeError(l.Error),
 		Revision: l.Revision,
 	}
+}
+
+// countParams counts finished runs by workflow, state and minute, in the order of their key.
+func countParams(rows []engine.Row) (p schedulerq.CountRunsParams) {
+	type bucket struct {
+		tenant, workflow int64
+		state            string
+		minute           int64
+	}
+	counts := make(map[bucket]int64)
+	for i := range rows {
+		if r := &rows[i]; r.TaskNo == 0 {
+			counts[bucket{r.Tenant, r.WorkflowID, string(r.State), r.EndedAt / time.Minute.Microseconds()}]++
+		}
+	}
+	keys := slices.SortedFunc(maps.Keys(counts), func(a, b bucket) int {
+		return cmp.Or(cmp.Compare(a.tenant, b.tenant), cmp.Compare(a.workflow, b.workflow), cmp.Compare(a.state, b.state), cmp.Compare(a.minute, b.minute))
+	})
+	for _, k := range keys {
+		p.TenantIds, p.WorkflowIds, p.States = append(p.TenantIds, k.tenant), append(p.WorkflowIds, k.workflow), append(p.States, k.state)
+		p.Minutes, p.Runs = append(p.Minutes, k.minute), append(p.Runs, counts[k])
+	}
+	return p
 }

@@ -59,6 +59,9 @@ func (s *Service) List(ctx context.Context, f Filter) (views []*RunView, more bo
 		byID[row.ID] = v
 		views = append(views, v)
 	}
+	if err := s.nameParents(ctx, tenant, byID); err != nil {
+		return nil, false, err
+	}
 	s.overlay(ctx, tenant, byID)
 	return views, more, nil
 }

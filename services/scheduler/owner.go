@@ -372,7 +372,11 @@ func (o *owner) serve(s *shard) bus.Handler {
 			if err != nil {
 				return nil, err
 			}
-			return proto.Marshal(reply(c.replies))
+			out := reply(c.replies)
+			if session := out.GetSession(); session != nil {
+				session.Shard, session.Epoch = s.id, s.epoch
+			}
+			return proto.Marshal(out)
 		case <-ctx.Done():
 			return nil, fault.Unavailable("SHARD_SLOW", "shard %d did not answer in time: send the same call again", s.id).WithCause(ctx.Err())
 		}
@@ -402,7 +406,7 @@ func (o *owner) own(t takenShard) {
 		s.nextWake = out.NextWake
 		o.pending.add(s, out)
 	}
-	wanted, err := proto.Marshal(&busv1.SessionsWanted{Shard: s.id, Epoch: s.epoch, TenantIds: t.tenants})
+	wanted, err := proto.Marshal(&busv1.SessionsWanted{Shard: s.id, Epoch: s.epoch})
 	if err == nil {
 		err = o.cfg.Bus.Publish(SubjectSessionsWanted, wanted)
 	}

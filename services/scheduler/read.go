@@ -21,6 +21,8 @@ type RunView struct {
 	Plan *flow.Plan
 	Rows []engine.Row // by task number; payloads inline
 	Open bool
+	// ParentTask names the task that started a child run.
+	ParentTask string
 }
 
 // Top is the run's own row.
@@ -90,8 +92,50 @@ func (s *Service) views(ctx context.Context, ids []flow.ID) (map[flow.ID]*RunVie
 			return nil, err
 		}
 	}
+	if err := s.nameParents(ctx, tenant, views); err != nil {
+		return nil, err
+	}
 	s.overlay(ctx, tenant, views)
 	return views, nil
+}
+
+// nameParents finds the names of the tasks that started child runs; a row has only their numbers. A parent that is past its retention has no name.
+func (s *Service) nameParents(ctx context.Context, tenant int64, views map[flow.ID]*RunView) error {
+	children := make(map[flow.ID][]*RunView)
+	var parents []flow.ID
+	for _, v := range views {
+		id := v.Top().ParentRun
+		if id.IsZero() {
+			continue
+		}
+		if children[id] == nil {
+			parents = append(parents, id)
+		}
+		children[id] = append(children[id], v)
+	}
+	if len(parents) == 0 {
+		return nil
+	}
+	var rows []schedulerq.RunVersionsRow
+	err := pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) (err error) {
+		rows, err = schedulerq.New(tx).RunVersions(ctx, schedulerq.RunVersionsParams{TenantID: tenant, RunIds: parents})
+		return err
+	})
+	if err != nil {
+		return pg.Fault(err)
+	}
+	for _, row := range rows {
+		plan, err := s.cfg.Workflows.Plan(ctx, tenant, row.WorkflowID, int(row.WorkflowVersion))
+		if err != nil {
+			return err
+		}
+		for _, v := range children[row.RunID] {
+			if i := int(v.Top().ParentTask) - 1; i >= 0 && i < len(plan.Workflow.Tasks) {
+				v.ParentTask = plan.Workflow.Tasks[i].Name
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Service) finished(ctx context.Context, q *schedulerq.Queries, tenant int64, ids []flow.ID, views map[flow.ID]*RunView) error {

@@ -287,6 +287,79 @@ func TestChainPassesOutputsOn(t *testing.T) {
 	}
 }
 
+func TestAChildNamesTheTaskThatStartedIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	w := b.worker(1, "chain/a")
+	b.trigger(scheduler.NewRun{Workflow: "chain"})
+	a := w.next()
+	parent, err := flow.IDFromBytes(a.GetRunId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	assignment, err := flow.IDFromBytes(a.GetAssignmentId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := b.trigger(scheduler.NewRun{Workflow: "single", Parent: &scheduler.Parent{RunID: parent, Task: "a", Assignment: assignment, Key: "k"}})[0]
+	if child.Err != nil {
+		t.Fatal(child.Err)
+	}
+	v, err := b.svc.Get(b.ctx, child.ID)
+	if err != nil || v.ParentTask != "a" || v.Top().ParentRun != parent {
+		t.Errorf("the child names %q of %v: %v", v.ParentTask, v.Top().ParentRun, err)
+	}
+	views, _, err := b.svc.List(b.ctx, scheduler.Filter{Parent: parent, PageSize: 10})
+	if err != nil || len(views) != 1 || views[0].ParentTask != "a" {
+		t.Errorf("the list of children shows %d: %v", len(views), err)
+	}
+}
+
+func TestRunsAreCountedExactly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	w := b.worker(10, "single/only")
+	for i := range 30 {
+		id := b.trigger(scheduler.NewRun{Workflow: "single"})[0].ID
+		a := w.next()
+		if i%3 == 0 {
+			w.report(a, busv1.ReportKind_REPORT_KIND_FAILED, func(r *busv1.ReportItem) { r.NeverRetry = true })
+		} else {
+			w.complete(a, "1")
+		}
+		b.final(id)
+		if i == 15 {
+			b.stop()
+			b.start()
+			w = b.worker(10, "single/only")
+		}
+	}
+	rows, err := b.pool.Query(t.Context(), `
+		SELECT coalesce(c.state, h.state), coalesce(c.runs, 0), coalesce(h.runs, 0)
+		FROM run_counts c FULL JOIN (
+			SELECT tenant_id, workflow_id, state, ended_at / 60000000 AS minute, count(*) AS runs FROM history_runs GROUP BY 1, 2, 3, 4
+		) h USING (tenant_id, workflow_id, state, minute)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	total := 0
+	for rows.Next() {
+		var state string
+		var counted, have int
+		if err := rows.Scan(&state, &counted, &have); err != nil {
+			t.Fatal(err)
+		}
+		if counted != have {
+			t.Errorf("%s: counted %d, history has %d", state, counted, have)
+		}
+		total += have
+	}
+	if err := rows.Err(); err != nil || total != 30 {
+		t.Errorf("%d runs in history, want 30: %v", total, err)
+	}
+}
+
 func TestRetryThenReplay(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

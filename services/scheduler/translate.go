@@ -146,6 +146,7 @@ func (d *decoder) reports(tenant int64, m *busv1.Reports) makeInputs {
 		in := &engine.Report{
 			Tenant: tenant, Worker: worker, Session: m.GetSession(), Assignment: d.id(r.GetAssignmentId()), Run: d.id(r.GetRunId()), TaskNo: r.GetTaskNo(),
 			Generation: r.GetGeneration(), Attempt: r.GetAttempt(), Kind: engine.ReportKind(r.GetKind()), NeverRetry: r.GetNeverRetry(), RetryAfter: r.GetRetryAfter(),
+			Running: r.GetRunning(),
 		}
 		if r.GetOutput() != nil {
 			in.Output = d.payload(r.GetOutput())

@@ -176,7 +176,5 @@ func inField(err error, path string) error {
 	if f.Code != fault.CodeInvalid {
 		return err
 	}
-	copied := *f
-	copied.Fields = []fault.Field{{Path: path, Message: f.Message}}
-	return &copied
+	return fault.Invalid(f.Reason, "the request is not valid", fault.Field{Path: path, Message: f.Message})
 }

@@ -168,3 +168,10 @@ ON CONFLICT (tenant_id, worker_id, session) DO UPDATE SET dispatcher = excluded.
 UPDATE worker_sessions SET closed_at = n.closed_at
 FROM unnest(@tenant_ids::bigint[], @worker_ids::uuid[], @sessions::bigint[], @closed_ats::bigint[]) AS n (tenant_id, worker_id, session, closed_at)
 WHERE worker_sessions.tenant_id = n.tenant_id AND worker_sessions.worker_id = n.worker_id AND worker_sessions.session = n.session;
+
+-- name: CountRuns :exec
+-- Runs by the minute they ended in. Written with the commit that ends them, so that the counts are exact: a batch touches few buckets.
+INSERT INTO run_counts (tenant_id, workflow_id, state, minute, runs)
+SELECT r.tenant_id, r.workflow_id, r.state, r.minute, r.runs
+FROM unnest(@tenant_ids::bigint[], @workflow_ids::bigint[], @states::text[], @minutes::bigint[], @runs::bigint[]) AS r (tenant_id, workflow_id, state, minute, runs)
+ON CONFLICT (tenant_id, workflow_id, state, minute) DO UPDATE SET runs = run_counts.runs + excluded.runs;

@@ -41,3 +41,9 @@ SELECT body FROM payloads WHERE tenant_id = @tenant_id AND id = @id;
 
 -- name: OpenChildren :many
 SELECT run_id FROM live WHERE tenant_id = @tenant_id AND task_no = 0 AND parent_run_id = @parent_run_id ORDER BY run_id LIMIT @page_size;
+
+-- name: RunVersions :many
+-- Which workflow versions runs are of, open or finished.
+SELECT run_id, workflow_id, workflow_version FROM live WHERE live.tenant_id = @tenant_id AND live.run_id = ANY (@run_ids::uuid[]) AND live.task_no = 0
+UNION
+SELECT run_id, workflow_id, workflow_version FROM history_runs WHERE history_runs.tenant_id = @tenant_id AND history_runs.run_id = ANY (@run_ids::uuid[]);

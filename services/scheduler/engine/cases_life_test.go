@@ -30,6 +30,27 @@ func TestOneTaskCompletes(t *testing.T) {
 	}
 }
 
+func TestAResultWithoutAStartSaysHowLongItRan(t *testing.T) {
+	b := newBench(t)
+	p := b.plan(oneTask(flow.Task{}))
+	for name, c := range map[string]struct{ said, ran int64 }{
+		"a second":                  {1_000_000, 1_000_000},
+		"nothing":                   {0, 0},
+		"more than since it waited": {3_600_000_000, 2_000_000},
+		"less than nothing":         {-5, 0},
+	} {
+		id := b.trigger(p)
+		b.now += 2_000_000
+		a := one[*Assign](b, b.session(flow.ID{2}, b.now, 1, nil, p))
+		done := reportOf(a, Succeeded)
+		done.Running = c.said
+		b.sends(done)
+		if r := b.wants(id, 0, flow.Completed); r.EndedAt-r.StartedAt != c.ran {
+			t.Errorf("%s: the attempt ran for %d µs, want %d", name, r.EndedAt-r.StartedAt, c.ran)
+		}
+	}
+}
+
 func TestAShortTaskIsWrittenTwiceOnly(t *testing.T) {
 	b := newBench(t)
 	p := b.plan(oneTask(flow.Task{}))

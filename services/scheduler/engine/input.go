@@ -142,6 +142,7 @@ type Report struct {
 	Error      *TaskError
 	NeverRetry bool
 	RetryAfter int64 // microseconds; 0: by the policy
+	Running    int64 // microseconds that the code has been running, or ran
 }
 
 // LoadedRun is a run as the store has it: open (live rows) or finished (history rows of its newest generation).

@@ -19,7 +19,7 @@ func (s *Shard) report(t *tenant, in *Report) {
 	case Started:
 		a.acked = true
 		if w.State == flow.Assigned {
-			s.begun(a, 0)
+			s.begun(a, s.since(w, in.Running))
 		}
 	case Withdrawn:
 		if w.State == flow.Assigned || a.stopping() {
@@ -46,7 +46,7 @@ func (s *Shard) ended(t *tenant, a *assignment, in *Report) Verdict {
 		return Superseded
 	}
 	if w.State == flow.Assigned {
-		s.begun(a, 0)
+		s.begun(a, s.since(w, in.Running))
 	}
 	w.AssignmentID, w.WorkerID = a.id, a.worker
 	s.release(a)
@@ -63,6 +63,11 @@ func (s *Shard) ended(t *tenant, a *assignment, in *Report) Verdict {
 		s.finishTask(t, w, flow.Failed)
 	}
 	return Accepted
+}
+
+// since bounds how long a worker says its code has been running: it cannot have begun before it was queued.
+func (s *Shard) since(w *row, running int64) int64 {
+	return max(0, min(running, s.now-w.QueuedAt))
 }
 
 // retry puts a failed attempt behind and waits for the next, if the policy has one.

@@ -3,12 +3,14 @@ package schedulerrpc
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
+	"github.com/tenon-run/tenon/internal/rpc"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	"github.com/tenon-run/tenon/proto/typeid"
 	"github.com/tenon-run/tenon/services/scheduler"
@@ -21,7 +23,7 @@ func traceparent(ctx context.Context) string {
 	return carrier["traceparent"]
 }
 
-func newRun(w *runsv1.NewRun, field string) scheduler.NewRun {
+func newRun(w *runsv1.NewRun) scheduler.NewRun {
 	out := scheduler.NewRun{
 		Workflow: w.GetWorkflow(), Version: int(w.GetWorkflowVersion()), Priority: -1, Input: []byte(w.GetInputJson()), FirstSend: w.GetFirstSend(),
 	}
@@ -29,11 +31,11 @@ func newRun(w *runsv1.NewRun, field string) scheduler.NewRun {
 		out.Priority = int(w.GetPriority())
 	}
 	if text := w.GetRunId(); text != "" {
-		if out.ID, out.Err = parseRun(text, field+".run_id"); out.Err != nil {
+		if out.ID, out.Err = parseRun(text, "run.run_id"); out.Err != nil {
 			return out
 		}
 	}
-	out.Parent, out.Err = parentOf(w.GetParent(), field+".parent")
+	out.Parent, out.Err = parentOf(w.GetParent(), "run.parent")
 	return out
 }
 
@@ -52,14 +54,19 @@ func parentOf(p *runsv1.ParentAssignment, field string) (*scheduler.Parent, erro
 	return &scheduler.Parent{RunID: run, Task: p.GetTask(), Assignment: id, Key: p.GetChildKey()}, nil
 }
 
-func itemError(err error) *runsv1.ItemError {
+// itemError is the answer to a refused item of a bulk call. Items are checked as if each were the run of a call of its own; place is where the item stands.
+func itemError(err error, place string) *runsv1.ItemError {
 	if err == nil {
 		return nil
 	}
 	f := fault.Of(err)
-	out := &runsv1.ItemError{Code: f.Code.String(), Reason: f.Reason, Message: f.Message}
+	out := &runsv1.ItemError{Code: rpc.ToConnect(err, "").Code().String(), Reason: f.Reason, Message: f.Message}
 	if len(f.Fields) > 0 {
+		out.Message = f.Fields[0].Message
 		out.Field = f.Fields[0].Path
+		if below, ok := strings.CutPrefix(out.Field, "run."); ok {
+			out.Field = place + "." + below
+		}
 	}
 	return out
 }
@@ -133,7 +140,7 @@ func wireHead(v *scheduler.RunView) *runsv1.Run {
 		out.Error = wireError(top.Error)
 	}
 	if !top.ParentRun.IsZero() {
-		out.Parent = &runsv1.ParentTask{RunId: runID(top.ParentRun)}
+		out.Parent = &runsv1.ParentTask{RunId: runID(top.ParentRun), Task: v.ParentTask}
 	}
 	return out
 }

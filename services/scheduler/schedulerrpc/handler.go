@@ -2,6 +2,7 @@ package schedulerrpc
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"connectrpc.com/connect"
@@ -24,7 +25,7 @@ func Register(mux rpc.Mux, svc *scheduler.Service, opts ...connect.HandlerOption
 type server struct{ svc *scheduler.Service }
 
 func (s *server) Trigger(ctx context.Context, req *runsv1.TriggerRequest) (*runsv1.TriggerResponse, error) {
-	done, err := s.trigger(ctx, []*runsv1.NewRun{req.GetRun()}, "run")
+	done, err := s.trigger(ctx, []*runsv1.NewRun{req.GetRun()})
 	if err != nil {
 		return nil, err
 	}
@@ -34,24 +35,24 @@ func (s *server) Trigger(ctx context.Context, req *runsv1.TriggerRequest) (*runs
 	return &runsv1.TriggerResponse{RunId: runID(done[0].ID), Created: done[0].Created}, nil
 }
 
-func (s *server) trigger(ctx context.Context, wanted []*runsv1.NewRun, field string) ([]scheduler.Triggered, error) {
+func (s *server) trigger(ctx context.Context, wanted []*runsv1.NewRun) ([]scheduler.Triggered, error) {
 	trace := traceparent(ctx)
 	runs := make([]scheduler.NewRun, len(wanted))
 	for i, w := range wanted {
-		runs[i] = newRun(w, field)
+		runs[i] = newRun(w)
 		runs[i].Traceparent = trace
 	}
 	return s.svc.Trigger(ctx, runs)
 }
 
 func (s *server) TriggerBulk(ctx context.Context, req *runsv1.TriggerBulkRequest) (*runsv1.TriggerBulkResponse, error) {
-	done, err := s.trigger(ctx, req.GetRuns(), "runs")
+	done, err := s.trigger(ctx, req.GetRuns())
 	if err != nil {
 		return nil, err
 	}
 	out := &runsv1.TriggerBulkResponse{Results: make([]*runsv1.TriggerResult, len(done))}
 	for i, d := range done {
-		out.Results[i] = &runsv1.TriggerResult{Created: d.Created, Error: itemError(d.Err)}
+		out.Results[i] = &runsv1.TriggerResult{Created: d.Created, Error: itemError(d.Err, fmt.Sprintf("runs[%d]", i))}
 		if !d.ID.IsZero() {
 			out.Results[i].RunId = runID(d.ID)
 		}
@@ -65,7 +66,7 @@ func (s *server) TriggerAndWait(ctx context.Context, req *runsv1.TriggerAndWaitR
 		ctx, cancel = context.WithTimeout(ctx, t.AsDuration())
 		defer cancel()
 	}
-	done, err := s.trigger(ctx, []*runsv1.NewRun{req.GetRun()}, "run")
+	done, err := s.trigger(ctx, []*runsv1.NewRun{req.GetRun()})
 	if err != nil {
 		return nil, err
 	}

@@ -1604,6 +1604,7 @@ type OpenSessionReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         *v1.ItemError          `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
 	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Shard         int32                  `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1648,6 +1649,13 @@ func (x *OpenSessionReply) GetError() *v1.ItemError {
 func (x *OpenSessionReply) GetEpoch() int64 {
 	if x != nil {
 		return x.Epoch
+	}
+	return 0
+}
+
+func (x *OpenSessionReply) GetShard() int32 {
+	if x != nil {
+		return x.Shard
 	}
 	return 0
 }
@@ -1882,7 +1890,9 @@ type ReportItem struct {
 	Error        *v1.TaskError          `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
 	NeverRetry   bool                   `protobuf:"varint,9,opt,name=never_retry,json=neverRetry,proto3" json:"never_retry,omitempty"`
 	// Microseconds; 0 means by the policy.
-	RetryAfter    int64 `protobuf:"varint,10,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	RetryAfter int64 `protobuf:"varint,10,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// Microseconds that the task's code has been running, or ran.
+	Running       int64 `protobuf:"varint,11,opt,name=running,proto3" json:"running,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1983,6 +1993,13 @@ func (x *ReportItem) GetNeverRetry() bool {
 func (x *ReportItem) GetRetryAfter() int64 {
 	if x != nil {
 		return x.RetryAfter
+	}
+	return 0
+}
+
+func (x *ReportItem) GetRunning() int64 {
+	if x != nil {
+		return x.Running
 	}
 	return 0
 }
@@ -2555,12 +2572,11 @@ func (x *RunNotice) GetFinal() bool {
 	return false
 }
 
-// SessionsWanted is sent by a new owner: every dispatcher attaches the sessions of the shard's tenants again.
+// SessionsWanted is sent by a new owner: every dispatcher attaches the shard's sessions again.
 type SessionsWanted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Shard         int32                  `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
 	Epoch         int64                  `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	TenantIds     []int64                `protobuf:"varint,3,rep,packed,name=tenant_ids,json=tenantIds,proto3" json:"tenant_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2607,13 +2623,6 @@ func (x *SessionsWanted) GetEpoch() int64 {
 		return x.Epoch
 	}
 	return 0
-}
-
-func (x *SessionsWanted) GetTenantIds() []int64 {
-	if x != nil {
-		return x.TenantIds
-	}
-	return nil
 }
 
 // Revoked is one revocation; Beacon carries the running number of the newest.
@@ -2840,10 +2849,11 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x05R\aattempt\x12\x18\n" +
 	"\astarted\x18\x06 \x01(\bR\astarted\x12\x18\n" +
-	"\arunning\x18\a \x01(\x03R\arunning\"X\n" +
+	"\arunning\x18\a \x01(\x03R\arunning\"n\n" +
 	"\x10OpenSessionReply\x12.\n" +
 	"\x05error\x18\x01 \x01(\v2\x18.tenon.runs.v1.ItemErrorR\x05error\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\"X\n" +
+	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\x05R\x05shard\"X\n" +
 	"\vLoseSession\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12\x12\n" +
@@ -2856,7 +2866,7 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\aReports\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12.\n" +
-	"\x05items\x18\x03 \x03(\v2\x18.tenon.bus.v1.ReportItemR\x05items\"\xea\x02\n" +
+	"\x05items\x18\x03 \x03(\v2\x18.tenon.bus.v1.ReportItemR\x05items\"\x84\x03\n" +
 	"\n" +
 	"ReportItem\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x15\n" +
@@ -2873,7 +2883,8 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"neverRetry\x12\x1f\n" +
 	"\vretry_after\x18\n" +
 	" \x01(\x03R\n" +
-	"retryAfter\"*\n" +
+	"retryAfter\x12\x18\n" +
+	"\arunning\x18\v \x01(\x03R\arunning\"*\n" +
 	"\fReportsReply\x12\x1a\n" +
 	"\bverdicts\x18\x01 \x03(\x05R\bverdicts\"u\n" +
 	"\x0fDispatcherOrder\x12\x14\n" +
@@ -2920,12 +2931,10 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\tRunNotice\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05final\x18\x03 \x01(\bR\x05final\"[\n" +
+	"\x05final\x18\x03 \x01(\bR\x05final\"<\n" +
 	"\x0eSessionsWanted\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x1d\n" +
-	"\n" +
-	"tenant_ids\x18\x03 \x03(\x03R\ttenantIds\"V\n" +
+	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\"V\n" +
 	"\aRevoked\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x19\n" +
 	"\btoken_id\x18\x02 \x01(\tR\atokenId\x12\x18\n" +

@@ -937,6 +937,9 @@ type Report struct {
 	TaskNo     int32 `protobuf:"varint,3,opt,name=task_no,json=taskNo,proto3" json:"task_no,omitempty"`
 	Generation int32 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
 	Attempt    int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// How long the task's code has been running, or ran. It places the start of a task that began and ended within one batch of reports. Default: since
+	// the server heard of its start. More than the time since the assignment is taken for that.
+	Running *durationpb.Duration `protobuf:"bytes,12,opt,name=running,proto3" json:"running,omitempty"`
 	// Types that are valid to be assigned to News:
 	//
 	//	*Report_Acknowledged
@@ -1013,6 +1016,13 @@ func (x *Report) GetAttempt() int32 {
 		return x.Attempt
 	}
 	return 0
+}
+
+func (x *Report) GetRunning() *durationpb.Duration {
+	if x != nil {
+		return x.Running
+	}
+	return nil
 }
 
 func (x *Report) GetNews() isReport_News {
@@ -2008,7 +2018,7 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\rReportRequest\x12&\n" +
 	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\x12!\n" +
 	"\asession\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\asession\x12?\n" +
-	"\areports\x18\x03 \x03(\v2\x18.tenon.workers.v1.ReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\areports\"\xa1\x04\n" +
+	"\areports\x18\x03 \x03(\v2\x18.tenon.workers.v1.ReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\areports\"\xe0\x04\n" +
 	"\x06Report\x12,\n" +
 	"\rassignment_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\fassignmentId\x12 \n" +
 	"\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12#\n" +
@@ -2017,7 +2027,8 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x04 \x01(\x05R\n" +
 	"generation\x12\x18\n" +
-	"\aattempt\x18\x05 \x01(\x05R\aattempt\x12D\n" +
+	"\aattempt\x18\x05 \x01(\x05R\aattempt\x12=\n" +
+	"\arunning\x18\f \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\arunning\x12D\n" +
 	"\facknowledged\x18\x06 \x01(\v2\x1e.tenon.workers.v1.AcknowledgedH\x00R\facknowledged\x125\n" +
 	"\astarted\x18\a \x01(\v2\x19.tenon.workers.v1.StartedH\x00R\astarted\x12;\n" +
 	"\tcompleted\x18\b \x01(\v2\x1b.tenon.workers.v1.CompletedH\x00R\tcompleted\x122\n" +
@@ -2167,38 +2178,39 @@ var file_tenon_workers_v1_workers_proto_depIdxs = []int32{
 	29, // 8: tenon.workers.v1.Assignment.execution_timeout:type_name -> google.protobuf.Duration
 	0,  // 9: tenon.workers.v1.Cancel.reason:type_name -> tenon.workers.v1.CancelReason
 	12, // 10: tenon.workers.v1.ReportRequest.reports:type_name -> tenon.workers.v1.Report
-	13, // 11: tenon.workers.v1.Report.acknowledged:type_name -> tenon.workers.v1.Acknowledged
-	14, // 12: tenon.workers.v1.Report.started:type_name -> tenon.workers.v1.Started
-	15, // 13: tenon.workers.v1.Report.completed:type_name -> tenon.workers.v1.Completed
-	16, // 14: tenon.workers.v1.Report.failed:type_name -> tenon.workers.v1.Failed
-	17, // 15: tenon.workers.v1.Report.stopped:type_name -> tenon.workers.v1.Stopped
-	18, // 16: tenon.workers.v1.Report.withdrawn:type_name -> tenon.workers.v1.Withdrawn
-	30, // 17: tenon.workers.v1.Failed.error:type_name -> tenon.runs.v1.TaskError
-	29, // 18: tenon.workers.v1.Failed.retry_after:type_name -> google.protobuf.Duration
-	20, // 19: tenon.workers.v1.ReportResponse.answers:type_name -> tenon.workers.v1.ReportAnswer
-	1,  // 20: tenon.workers.v1.ReportAnswer.verdict:type_name -> tenon.workers.v1.ReportVerdict
-	31, // 21: tenon.workers.v1.ReportAnswer.error:type_name -> tenon.runs.v1.ItemError
-	24, // 22: tenon.workers.v1.LogRequest.entries:type_name -> tenon.workers.v1.LogEntry
-	32, // 23: tenon.workers.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
-	33, // 24: tenon.workers.v1.LogEntry.level:type_name -> tenon.runs.v1.LogLevel
-	28, // 25: tenon.workers.v1.GetPayloadsResponse.payloads:type_name -> tenon.workers.v1.Payload
-	2,  // 26: tenon.workers.v1.WorkerService.Register:input_type -> tenon.workers.v1.RegisterRequest
-	5,  // 27: tenon.workers.v1.WorkerService.Listen:input_type -> tenon.workers.v1.ListenRequest
-	11, // 28: tenon.workers.v1.WorkerService.Report:input_type -> tenon.workers.v1.ReportRequest
-	21, // 29: tenon.workers.v1.WorkerService.Heartbeat:input_type -> tenon.workers.v1.HeartbeatRequest
-	23, // 30: tenon.workers.v1.WorkerService.Log:input_type -> tenon.workers.v1.LogRequest
-	26, // 31: tenon.workers.v1.WorkerService.GetPayloads:input_type -> tenon.workers.v1.GetPayloadsRequest
-	4,  // 32: tenon.workers.v1.WorkerService.Register:output_type -> tenon.workers.v1.RegisterResponse
-	7,  // 33: tenon.workers.v1.WorkerService.Listen:output_type -> tenon.workers.v1.ListenResponse
-	19, // 34: tenon.workers.v1.WorkerService.Report:output_type -> tenon.workers.v1.ReportResponse
-	22, // 35: tenon.workers.v1.WorkerService.Heartbeat:output_type -> tenon.workers.v1.HeartbeatResponse
-	25, // 36: tenon.workers.v1.WorkerService.Log:output_type -> tenon.workers.v1.LogResponse
-	27, // 37: tenon.workers.v1.WorkerService.GetPayloads:output_type -> tenon.workers.v1.GetPayloadsResponse
-	32, // [32:38] is the sub-list for method output_type
-	26, // [26:32] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	29, // 11: tenon.workers.v1.Report.running:type_name -> google.protobuf.Duration
+	13, // 12: tenon.workers.v1.Report.acknowledged:type_name -> tenon.workers.v1.Acknowledged
+	14, // 13: tenon.workers.v1.Report.started:type_name -> tenon.workers.v1.Started
+	15, // 14: tenon.workers.v1.Report.completed:type_name -> tenon.workers.v1.Completed
+	16, // 15: tenon.workers.v1.Report.failed:type_name -> tenon.workers.v1.Failed
+	17, // 16: tenon.workers.v1.Report.stopped:type_name -> tenon.workers.v1.Stopped
+	18, // 17: tenon.workers.v1.Report.withdrawn:type_name -> tenon.workers.v1.Withdrawn
+	30, // 18: tenon.workers.v1.Failed.error:type_name -> tenon.runs.v1.TaskError
+	29, // 19: tenon.workers.v1.Failed.retry_after:type_name -> google.protobuf.Duration
+	20, // 20: tenon.workers.v1.ReportResponse.answers:type_name -> tenon.workers.v1.ReportAnswer
+	1,  // 21: tenon.workers.v1.ReportAnswer.verdict:type_name -> tenon.workers.v1.ReportVerdict
+	31, // 22: tenon.workers.v1.ReportAnswer.error:type_name -> tenon.runs.v1.ItemError
+	24, // 23: tenon.workers.v1.LogRequest.entries:type_name -> tenon.workers.v1.LogEntry
+	32, // 24: tenon.workers.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
+	33, // 25: tenon.workers.v1.LogEntry.level:type_name -> tenon.runs.v1.LogLevel
+	28, // 26: tenon.workers.v1.GetPayloadsResponse.payloads:type_name -> tenon.workers.v1.Payload
+	2,  // 27: tenon.workers.v1.WorkerService.Register:input_type -> tenon.workers.v1.RegisterRequest
+	5,  // 28: tenon.workers.v1.WorkerService.Listen:input_type -> tenon.workers.v1.ListenRequest
+	11, // 29: tenon.workers.v1.WorkerService.Report:input_type -> tenon.workers.v1.ReportRequest
+	21, // 30: tenon.workers.v1.WorkerService.Heartbeat:input_type -> tenon.workers.v1.HeartbeatRequest
+	23, // 31: tenon.workers.v1.WorkerService.Log:input_type -> tenon.workers.v1.LogRequest
+	26, // 32: tenon.workers.v1.WorkerService.GetPayloads:input_type -> tenon.workers.v1.GetPayloadsRequest
+	4,  // 33: tenon.workers.v1.WorkerService.Register:output_type -> tenon.workers.v1.RegisterResponse
+	7,  // 34: tenon.workers.v1.WorkerService.Listen:output_type -> tenon.workers.v1.ListenResponse
+	19, // 35: tenon.workers.v1.WorkerService.Report:output_type -> tenon.workers.v1.ReportResponse
+	22, // 36: tenon.workers.v1.WorkerService.Heartbeat:output_type -> tenon.workers.v1.HeartbeatResponse
+	25, // 37: tenon.workers.v1.WorkerService.Log:output_type -> tenon.workers.v1.LogResponse
+	27, // 38: tenon.workers.v1.WorkerService.GetPayloads:output_type -> tenon.workers.v1.GetPayloadsResponse
+	33, // [33:39] is the sub-list for method output_type
+	27, // [27:33] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_tenon_workers_v1_workers_proto_init() }
