@@ -10,12 +10,12 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: dev
-dev: ## run the whole of Tenon on this machine, with its own PostgreSQL and NATS
-	@$(GO) run ./cmd/tenond dev
+dev: ## run the whole of Tenon on this machine, with its own PostgreSQL and NATS (ARGS="--port 9000" sets options)
+	@$(GO) run ./cmd/tenond dev $(ARGS)
 
 .PHONY: demo
-demo: ## run Tenon with an example worker and some runs to look at
-	@$(GO) run ./cmd/tenond demo
+demo: ## run the example in a temporary folder, kill a worker in the middle, and compare the result with the truth
+	@$(GO) run ./cmd/tenond demo $(ARGS)
 
 .PHONY: build
 build: ## compile the programs into bin/
@@ -27,6 +27,11 @@ test: ## install what the tests need, then run all of them with the race detecto
 	@scripts/need-go.sh
 	@scripts/setup-test.sh
 	go test -race -timeout 15m $(PACKAGES)
+
+.PHONY: bench
+bench: ## measure Tenon beside River, a line of JSON a scenario; SCENARIO=name,name|all REPEAT=3 SCALE=1 PROFILE=folder
+	@$(GO) run ./bench --results bench/results --repeat $(or $(REPEAT),3) --scale $(or $(SCALE),1) \
+	  $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(PROFILE),--profile $(PROFILE))
 
 .PHONY: lint
 lint: ## check the code and the .proto files by rule (.golangci.yml, buf.yaml)

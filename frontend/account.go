@@ -19,7 +19,11 @@ func (s *site) showSignIn(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // safeNext has checked that it stays here
 		return
 	}
-	s.render(w, r, http.StatusOK, pages.SignIn(s.shell("Sign in", s.visitorToken(w, r)), pages.AccountForm{Next: next}))
+	form := pages.AccountForm{Next: next}
+	if r.URL.Query().Has(endedField) {
+		form.Notice = "Your session has ended. Sign in to go on where you were."
+	}
+	s.render(w, r, http.StatusOK, pages.SignIn(s.shell("Sign in", s.visitorToken(w, r)), form))
 }
 
 func (s *site) signIn(w http.ResponseWriter, r *http.Request) {
@@ -115,7 +119,45 @@ func (s *site) createTenant(w http.ResponseWriter, r *http.Request) {
 	if form.Error == "" {
 		form.Error = text
 	}
-	shell := s.shell("Create a tenant", csrfToken(token))
-	shell.SignedIn = true
-	s.render(w, r, status, pages.CreateTenant(shell, form))
+	v, ok := s.visit(w, r)
+	if !ok {
+		return
+	}
+	v.shell.Title = "Create a tenant"
+	s.render(w, r, status, pages.CreateTenant(v.shell, form))
+}
+
+// firstWorker makes what a tenant's first run takes: a worker token and an API token, shown once.
+func (s *site) firstWorker(w http.ResponseWriter, r *http.Request) {
+	v, ok := s.visit(w, r)
+	if !ok || !s.enter(w, r, &v, r.PostForm.Get("tenant")) {
+		return
+	}
+	v.shell.Title = "Your first worker"
+	steps := pages.FirstSteps{Tenant: v.shell.Tenant, Address: s.address(r)}
+	for _, wanted := range []struct {
+		secret *string
+		req    *identityv1.CreateTokenRequest
+	}{
+		{&steps.WorkerToken, &identityv1.CreateTokenRequest{Name: "first worker", Kind: identityv1.TokenKind_TOKEN_KIND_WORKER}},
+		{&steps.APIToken, &identityv1.CreateTokenRequest{
+			Name: "first trigger", Kind: identityv1.TokenKind_TOKEN_KIND_API, Role: identityv1.Role_ROLE_DEVELOPER,
+		}},
+	} {
+		answer, err := s.identity.CreateToken(call(r, v.token, v.shell.Tenant), wanted.req)
+		if err != nil {
+			s.refuseToken(w, r, v, err)
+			return
+		}
+		*wanted.secret = answer.GetSecret()
+	}
+	s.render(w, r, http.StatusOK, pages.FirstWorker(v.shell, steps))
+}
+
+func (s *site) refuseToken(w http.ResponseWriter, r *http.Request, v visitor, err error) {
+	status, text := s.problem(r, err)
+	if connect.CodeOf(err) == connect.CodePermissionDenied {
+		text = "Your role in this tenant does not allow making tokens. Ask an owner or an admin of the tenant for a worker token and an API token."
+	}
+	s.render(w, r, status, pages.Message(v.shell, text))
 }

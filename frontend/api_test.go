@@ -40,10 +40,13 @@ type fakeAPI struct {
 	runs     []*runsv1.Run
 	next     string
 	listErr  error
+	tokenErr error
 	revoked  bool
-	listed   []*runsv1.ListRunsRequest
-	seen     []string // Tenon-Tenant of each call on runs
-	forwards []string // X-Forwarded-For of each SignIn
+	// described counts WhoAmI.
+	described int
+	listed    []*runsv1.ListRunsRequest
+	seen      []string // Tenon-Tenant of each call on runs
+	forwards  []string // X-Forwarded-For of each SignIn
 }
 
 func (f *fakeAPI) signedIn(ctx context.Context) error {
@@ -106,6 +109,27 @@ func (f *fakeAPI) ListTenants(ctx context.Context, _ *identityv1.ListTenantsRequ
 		out.Memberships = append(out.Memberships, &identityv1.Membership{Tenant: &identityv1.Tenant{Slug: slug, DisplayName: "Tenant " + slug}})
 	}
 	return out, nil
+}
+
+func (f *fakeAPI) WhoAmI(ctx context.Context, _ *identityv1.WhoAmIRequest) (*identityv1.WhoAmIResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.signedIn(ctx); err != nil {
+		return nil, err
+	}
+	f.described++
+	return &identityv1.WhoAmIResponse{User: &identityv1.User{Email: goodEmail}}, nil
+}
+
+func (f *fakeAPI) CreateToken(ctx context.Context, req *identityv1.CreateTokenRequest) (*identityv1.CreateTokenResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.signedIn(ctx); err != nil {
+		return nil, err
+	}
+	info, _ := connect.CallInfoForHandlerContext(ctx)
+	f.seen = append(f.seen, info.RequestHeader().Get("Tenon-Tenant"))
+	return &identityv1.CreateTokenResponse{Secret: "secret of " + req.GetName()}, f.tokenErr
 }
 
 func (f *fakeAPI) ListRuns(ctx context.Context, req *runsv1.ListRunsRequest) (*runsv1.ListRunsResponse, error) {

@@ -88,7 +88,12 @@ func newSite(cfg Config, now func() time.Time) (http.Handler, error) {
 	mux.HandleFunc("POST "+signUpPath, s.checked(s.signUp))
 	mux.HandleFunc("POST /sign-out", s.checked(s.signOut))
 	mux.HandleFunc("POST /tenants", s.checked(s.createTenant))
+	mux.HandleFunc("POST /first-worker", s.checked(s.firstWorker))
 	mux.HandleFunc("GET "+runsPath, s.showRuns)
+	// A form that was refused is shown at the address it was sent to; whoever loads that again lands here.
+	for _, path := range []string{"/sign-out", "/tenants", "/first-worker"} {
+		mux.Handle("GET "+path, http.RedirectHandler(runsPath, http.StatusSeeOther))
+	}
 	mux.HandleFunc("/", s.notFound)
 
 	protection := http.NewCrossOriginProtection()
@@ -118,7 +123,7 @@ func (s *site) guarded(next http.Handler) http.Handler {
 
 // shell is the frame of a page for a visitor.
 func (s *site) shell(title, csrf string) pages.Shell {
-	return pages.Shell{Title: title, Stylesheet: s.assets.path("app.css"), Script: s.assets.path("time.js"), CSRF: csrf}
+	return pages.Shell{Title: title, Stylesheet: s.assets.path("app.css"), Script: s.assets.path("app.js"), CSRF: csrf}
 }
 
 func (s *site) notFound(w http.ResponseWriter, r *http.Request) {

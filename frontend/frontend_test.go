@@ -189,9 +189,64 @@ func TestAnEndedSessionLeadsToSignIn(t *testing.T) {
 	b := setup(t, false)
 	b.signIn()
 	b.api.revoked = true
-	wantLocation(t, b.get("/runs?workflow=index"), "/sign-in?next=%2Fruns%3Fworkflow%3Dindex")
+	wantLocation(t, b.get("/runs?workflow=index"), "/sign-in?ended=1&next=%2Fruns%3Fworkflow%3Dindex")
 	if _, ok := b.cookies[sessionCookie]; ok {
 		t.Error("the browser still has the ended session, and would be sent round in circles")
+	}
+	wantText(t, b.get("/sign-in?ended=1&next=%2Fruns"), `role="status"`, "Your session has ended")
+}
+
+func TestThePageSaysWhoIsWhere(t *testing.T) {
+	b := setup(t, false)
+	b.signIn()
+	wantText(t, b.get("/runs"), goodEmail, "Tenant acme", "Sign out")
+	wantText(t, b.get("/runs?tenant=foreign"), goodEmail, `<a href="/runs?tenant=acme">Tenant acme</a>`)
+}
+
+func TestUpdatesAreTheListAlone(t *testing.T) {
+	b := setup(t, false)
+	b.signIn()
+	b.api.runs = []*runsv1.Run{failedRun()}
+	whole := b.get("/runs?tenant=acme").Body.String()
+	asked := b.api.described
+	r := httptest.NewRequest(http.MethodGet, "/runs?tenant=acme", nil)
+	r.Header.Set(fragmentHeader, "runs")
+	part := b.do(r)
+	wantStatus(t, part, http.StatusOK)
+	if got := part.Body.String(); !strings.HasPrefix(got, `<div id="live"`) || !strings.Contains(whole, got) {
+		t.Errorf("the update is not the page's list:\n%s", got)
+	}
+	if b.api.described != asked {
+		t.Error("an update asks who the viewer is, and shows it nowhere")
+	}
+}
+
+func TestFirstWorker(t *testing.T) {
+	b := setup(t, false)
+	b.signIn()
+	b.api.tenants = []string{"acme", "beta"}
+	form := url.Values{"csrf": {b.token("/runs")}, "tenant": {"beta"}}
+	b.api.seen = nil
+	page := b.post("/first-worker", form)
+	wantStatus(t, page, http.StatusOK)
+	wantText(t, page, "TENON_CLIENT_TOKEN=&#39;secret of first worker&#39;", "TENON_API_TOKEN=&#39;secret of first trigger&#39;", "tenon.NewTask(")
+	if want := []string{"beta", "beta"}; !slices.Equal(b.api.seen, want) {
+		t.Errorf("the tokens are made in %q, want %q", b.api.seen, want)
+	}
+	b.api.tokenErr = connect.NewError(connect.CodePermissionDenied, errors.New("this needs token:create"))
+	refused := b.post("/first-worker", form)
+	wantStatus(t, refused, http.StatusForbidden)
+	wantText(t, refused, "Ask an owner or an admin")
+	form.Set("tenant", "foreign")
+	wantStatus(t, b.post("/first-worker", form), http.StatusNotFound)
+	form.Set("csrf", "forged")
+	wantStatus(t, b.post("/first-worker", form), http.StatusForbidden)
+}
+
+func TestAddressesOfFormsLeadToTheRuns(t *testing.T) {
+	b := setup(t, false)
+	for _, path := range []string{"/tenants", "/first-worker", "/sign-out"} {
+		wantLocation(t, b.get(path), "/runs")
 	}
 }
 
@@ -241,7 +296,7 @@ func TestTasksOfARun(t *testing.T) {
 	wantStatus(t, page, http.StatusOK)
 	wantText(t, page, `aria-expanded="true"`, "parse", "3 + 1 lost", "2.4 s")
 	b.api.runs = nil
-	wantText(t, b.get("/runs?run="+failedRun().GetId()), "<h2>Chosen run</h2>", "3 + 1 lost")
+	wantText(t, b.get("/runs?run="+failedRun().GetId()), ">Chosen run</h2>", "3 + 1 lost")
 	missing := b.get("/runs?run=run_none")
 	wantStatus(t, missing, http.StatusNotFound)
 	wantText(t, missing, "there is no run run_none")

@@ -16,52 +16,85 @@ const (
 	runsPerPage = 50
 	// tenantsShown bounds the select of tenants.
 	tenantsShown = 1000
+	// fragmentHeader asks for the changing part of a page alone.
+	fragmentHeader = "Tenon-Fragment"
 )
 
-// showRuns is the list of the latest runs. Its whole state is in the address: tenant, filters, page, and the run whose tasks are shown.
-func (s *site) showRuns(w http.ResponseWriter, r *http.Request) {
-	token := s.cookie(r, sessionCookie)
-	if token == "" {
+// visitor is who looks at a page.
+type visitor struct {
+	token       string
+	memberships []*identityv1.Membership
+	shell       pages.Shell
+}
+
+// visit finds out who is signed in. It answers the request itself, and returns false, when nobody is or the API does not say.
+func (s *site) visit(w http.ResponseWriter, r *http.Request) (visitor, bool) {
+	v := visitor{token: s.cookie(r, sessionCookie)}
+	if v.token == "" {
 		s.toSignIn(w, r)
-		return
+		return v, false
 	}
-	shell := s.shell("Runs", csrfToken(token))
-	shell.SignedIn = true
-	list, err := s.identity.ListTenants(call(r, token, ""), &identityv1.ListTenantsRequest{PageSize: tenantsShown})
+	v.shell = s.shell("Runs", csrfToken(v.token))
+	list, err := s.identity.ListTenants(call(r, v.token, ""), &identityv1.ListTenantsRequest{PageSize: tenantsShown})
+	if err == nil && r.Header.Get(fragmentHeader) == "" {
+		var who *identityv1.WhoAmIResponse
+		who, err = s.identity.WhoAmI(call(r, v.token, ""), &identityv1.WhoAmIRequest{})
+		v.shell.User = who.GetUser().GetEmail()
+	}
 	if connect.CodeOf(err) == connect.CodeUnauthenticated {
 		s.toSignIn(w, r)
-		return
+		return v, false
 	}
 	if err != nil {
 		status, text := s.problem(r, err)
-		s.render(w, r, status, pages.Message(shell, text))
-		return
+		v.shell.Title = "Something is wrong"
+		s.render(w, r, status, pages.Message(v.shell, text))
+		return v, false
 	}
-	memberships := list.GetMemberships()
-	if len(memberships) == 0 {
-		shell.Title = "Create a tenant"
-		s.render(w, r, http.StatusOK, pages.CreateTenant(shell, pages.TenantForm{}))
-		return
+	v.memberships = list.GetMemberships()
+	for _, m := range v.memberships {
+		v.shell.Tenants = append(v.shell.Tenants, pages.Choice{Value: m.GetTenant().GetSlug(), Label: m.GetTenant().GetDisplayName()})
 	}
-	asked := r.URL.Query().Get("tenant")
-	tenant := chooseTenant(memberships, asked, s.cookie(r, tenantCookie))
-	for _, m := range memberships {
-		shell.Tenants = append(shell.Tenants, pages.Choice{Value: m.GetTenant().GetSlug(), Label: m.GetTenant().GetDisplayName()})
+	return v, true
+}
+
+// enter chooses the tenant to show. It answers the request itself, and returns false, when there is none.
+func (s *site) enter(w http.ResponseWriter, r *http.Request, v *visitor, asked string) bool {
+	if len(v.memberships) == 0 {
+		v.shell.Title = "Create a tenant"
+		s.render(w, r, http.StatusOK, pages.CreateTenant(v.shell, pages.TenantForm{}))
+		return false
 	}
+	tenant := chooseTenant(v.memberships, asked, s.cookie(r, tenantCookie))
 	if tenant == "" {
-		s.render(w, r, http.StatusNotFound, pages.Message(shell, "You are not a member of a tenant called “"+asked+"”. Choose one of yours above."))
-		return
+		v.shell.Title = "No such tenant"
+		s.render(w, r, http.StatusNotFound, pages.Message(v.shell, "You are not a member of a tenant called “"+asked+"”."))
+		return false
 	}
-	shell.Tenant = tenant
-	if asked != "" {
+	v.shell.Tenant = tenant
+	if asked != "" && asked != s.cookie(r, tenantCookie) {
 		s.setCookie(w, tenantCookie, tenant, tenantCookieLife)
 	}
-	view, status, err := s.runList(r, token, tenant)
+	return true
+}
+
+// showRuns is the list of the latest runs. Its whole state is in the address: tenant, filters, page, and the run whose tasks are shown.
+// The script that keeps the page up to date asks for the list alone.
+func (s *site) showRuns(w http.ResponseWriter, r *http.Request) {
+	v, ok := s.visit(w, r)
+	if !ok || !s.enter(w, r, &v, r.URL.Query().Get("tenant")) {
+		return
+	}
+	view, status, err := s.runList(r, v.token, v.shell.Tenant)
 	if connect.CodeOf(err) == connect.CodeUnauthenticated {
 		s.toSignIn(w, r)
 		return
 	}
-	s.render(w, r, status, pages.Runs(shell, view))
+	if r.Header.Get(fragmentHeader) != "" {
+		s.render(w, r, status, pages.RunList(v.shell, view))
+		return
+	}
+	s.render(w, r, status, pages.Runs(v.shell, view))
 }
 
 // chooseTenant returns the slug of the tenant to show: the one asked for (empty if the user is no member of it), else the one looked at
@@ -86,8 +119,8 @@ func chooseTenant(memberships []*identityv1.Membership, asked, last string) stri
 func (s *site) runList(r *http.Request, token, tenant string) (pages.RunsView, int, error) {
 	asked := r.URL.Query()
 	view := pages.RunsView{
-		Filter:  pages.Filter{Tenant: tenant, Status: asked.Get("status"), Workflow: asked.Get("workflow"), Parent: asked.Get("parent"), Page: asked.Get("page_token")},
-		Address: s.address(r),
+		Filter: pages.Filter{Tenant: tenant, Status: asked.Get("status"), Workflow: asked.Get("workflow"), Parent: asked.Get("parent"), Page: asked.Get("page_token")},
+		First:  pages.FirstSteps{Tenant: tenant, Address: s.address(r)},
 	}
 	req := &runsv1.ListRunsRequest{PageSize: runsPerPage, PageToken: view.Filter.Page, Workflow: view.Filter.Workflow, ParentRunId: view.Filter.Parent}
 	if view.Filter.Status != "" {

@@ -28,7 +28,9 @@ const (
 	// visitorCookie holds a random value that a form's token is made from as long as there is no session.
 	visitorCookie = "tenon_visitor"
 	csrfField     = "csrf"
-	tenantHeader  = "Tenon-Tenant"
+	// endedField in the address of the sign-in page says that a session has ended.
+	endedField   = "ended"
+	tenantHeader = "Tenon-Tenant"
 
 	tenantCookieLife = 365 * 24 * time.Hour
 )
@@ -120,14 +122,16 @@ func call(r *http.Request, token, tenant string) context.Context {
 
 // toSignIn ends a session that the API does not know any more and asks for another, coming back to the page afterwards.
 func (s *site) toSignIn(w http.ResponseWriter, r *http.Request) {
+	query := url.Values{}
 	if s.cookie(r, sessionCookie) != "" {
 		s.setCookie(w, sessionCookie, "", -1)
+		query.Set(endedField, "1")
 	}
-	target := signInPath
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		target += "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode()
+		query.Set("next", r.URL.RequestURI())
 	}
-	http.Redirect(w, r, target, http.StatusSeeOther)
+	target := url.URL{Path: signInPath, RawQuery: query.Encode()}
+	http.Redirect(w, r, target.String(), http.StatusSeeOther)
 }
 
 // safeNext returns where to go after signing in: a page of this dashboard, whatever the address said.

@@ -68,7 +68,7 @@ func demo(ctx context.Context, root string) (result *demoResult, err error) {
 	}
 	log.Info("demo: starting", "folder", data)
 	const grace = 2 * time.Second // how soon the killed worker's tasks are given to the other
-	l, err := startLocal(ctx, localConfig{data: filepath.Join(data, "tenon"), log: log, grace: grace})
+	l, err := startLocal(ctx, localConfig{data: filepath.Join(data, "tenon"), log: log, grace: grace, throwaway: true})
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (d *demonstration) run(ctx context.Context) (*demoResult, error) {
 		return nil, err
 	}
 	begin := time.Now()
-	const paceMS = 25 // so that there is a middle to be killed in
+	const paceMS = 40 // so that there is a middle to be killed in, half a second long on a quick machine
 	id, err := d.api.trigger(ctx, map[string]any{"root": d.root, "pace_ms": paceMS})
 	if err != nil {
 		return nil, err

@@ -75,6 +75,8 @@ func dev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 		return nil
 	case <-l.server.Done():
 		return l.server.Err()
+	case <-l.postgres.Done():
+		return l.postgres.Run(ctx)
 	}
 }
 

@@ -33,7 +33,9 @@ type localConfig struct {
 	data  string // folder for everything that lasts
 	port  int    // wanted; 0: any free one
 	grace time.Duration
-	log   *slog.Logger
+	// throwaway leaves nothing outside of data, which the caller removes.
+	throwaway bool
+	log       *slog.Logger
 }
 
 // startLocal starts everything and returns once calls are answered. stop ends it all.
@@ -44,7 +46,9 @@ func startLocal(ctx context.Context, cfg localConfig) (l *local, err error) {
 			err = errors.Join(err, l.stop())
 		}
 	}()
-	l.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{DatabaseURL: os.Getenv("DATABASE_URL"), DataRoot: cfg.data, Log: cfg.log})
+	l.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{
+		DatabaseURL: os.Getenv("DATABASE_URL"), DataRoot: cfg.data, Throwaway: cfg.throwaway, Log: cfg.log,
+	})
 	if err != nil {
 		return l, err
 	}

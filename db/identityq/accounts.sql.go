@@ -13,7 +13,8 @@ import (
 )
 
 const insertSession = `-- name: InsertSession :exec
-INSERT INTO user_sessions (user_id, id, created_at, expires_at) VALUES ($1, $2, $3, $4)
+INSERT INTO user_sessions (user_id, id, created_at, last_used_at, expires_at, user_agent, address, kid)
+VALUES ($1, $2, $3, $3, $4, $5, $6, $7)
 `
 
 type InsertSessionParams struct {
@@ -21,6 +22,9 @@ type InsertSessionParams struct {
 	ID        flow.ID
 	CreatedAt time.Time
 	ExpiresAt time.Time
+	UserAgent string
+	Address   string
+	Kid       string
 }
 
 func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) error {
@@ -29,6 +33,9 @@ func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) er
 		arg.ID,
 		arg.CreatedAt,
 		arg.ExpiresAt,
+		arg.UserAgent,
+		arg.Address,
+		arg.Kid,
 	)
 	return err
 }
@@ -55,6 +62,100 @@ func (q *Queries) InsertUser(ctx context.Context, arg InsertUserParams) error {
 		arg.CreatedAt,
 	)
 	return err
+}
+
+const openSessionsBefore = `-- name: OpenSessionsBefore :many
+SELECT id, created_at, last_used_at, expires_at, user_agent, address FROM user_sessions
+WHERE user_id = $1 AND id < $2 AND revoked_at IS NULL AND expires_at > now()
+ORDER BY id DESC
+LIMIT $3::int
+`
+
+type OpenSessionsBeforeParams struct {
+	UserID   flow.ID
+	BeforeID flow.ID
+	PageSize int32
+}
+
+type OpenSessionsBeforeRow struct {
+	ID         flow.ID
+	CreatedAt  time.Time
+	LastUsedAt time.Time
+	ExpiresAt  time.Time
+	UserAgent  string
+	Address    string
+}
+
+func (q *Queries) OpenSessionsBefore(ctx context.Context, arg OpenSessionsBeforeParams) ([]OpenSessionsBeforeRow, error) {
+	rows, err := q.db.Query(ctx, openSessionsBefore, arg.UserID, arg.BeforeID, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []OpenSessionsBeforeRow{}
+	for rows.Next() {
+		var i OpenSessionsBeforeRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CreatedAt,
+			&i.LastUsedAt,
+			&i.ExpiresAt,
+			&i.UserAgent,
+			&i.Address,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pruneSessions = `-- name: PruneSessions :exec
+DELETE FROM user_sessions WHERE expires_at < now() - interval '1 day'
+`
+
+func (q *Queries) PruneSessions(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, pruneSessions)
+	return err
+}
+
+const revokeOtherSessions = `-- name: RevokeOtherSessions :many
+UPDATE user_sessions SET revoked_at = now()
+WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL AND expires_at > now()
+RETURNING id, expires_at
+`
+
+type RevokeOtherSessionsParams struct {
+	UserID flow.ID
+	KeptID flow.ID
+}
+
+type RevokeOtherSessionsRow struct {
+	ID        flow.ID
+	ExpiresAt time.Time
+}
+
+func (q *Queries) RevokeOtherSessions(ctx context.Context, arg RevokeOtherSessionsParams) ([]RevokeOtherSessionsRow, error) {
+	rows, err := q.db.Query(ctx, revokeOtherSessions, arg.UserID, arg.KeptID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RevokeOtherSessionsRow{}
+	for rows.Next() {
+		var i RevokeOtherSessionsRow
+		if err := rows.Scan(&i.ID, &i.ExpiresAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const revokeSession = `-- name: RevokeSession :one

@@ -160,6 +160,8 @@ type Revocation struct {
 	TokenID   flow.ID
 	ExpiresAt time.Time
 	CreatedAt time.Time
+	UserID    flow.ID
+	TenantID  int64
 }
 
 type RunCount struct {
@@ -186,6 +188,7 @@ type SigningKey struct {
 	CreatedAt   time.Time
 	SignsUntil  *time.Time
 	VerifyUntil *time.Time
+	SignsFrom   time.Time
 }
 
 type Tenant struct {
@@ -212,6 +215,7 @@ type Token struct {
 	CreatedBy string
 	ExpiresAt time.Time
 	RevokedAt *time.Time
+	Kid       string
 }
 
 type User struct {
@@ -223,11 +227,15 @@ type User struct {
 }
 
 type UserSession struct {
-	UserID    flow.ID
-	ID        flow.ID
-	CreatedAt time.Time
-	ExpiresAt time.Time
-	RevokedAt *time.Time
+	UserID     flow.ID
+	ID         flow.ID
+	CreatedAt  time.Time
+	ExpiresAt  time.Time
+	RevokedAt  *time.Time
+	LastUsedAt time.Time
+	UserAgent  string
+	Address    string
+	Kid        string
 }
 
 type Worker struct {

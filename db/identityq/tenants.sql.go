@@ -12,6 +12,57 @@ import (
 	"github.com/tenon-run/tenon/internal/flow"
 )
 
+const changeMemberRole = `-- name: ChangeMemberRole :exec
+UPDATE members SET role = $1 WHERE tenant_id = $2 AND user_id = $3
+`
+
+type ChangeMemberRoleParams struct {
+	Role     string
+	TenantID int64
+	UserID   flow.ID
+}
+
+func (q *Queries) ChangeMemberRole(ctx context.Context, arg ChangeMemberRoleParams) error {
+	_, err := q.db.Exec(ctx, changeMemberRole, arg.Role, arg.TenantID, arg.UserID)
+	return err
+}
+
+const countMembers = `-- name: CountMembers :one
+SELECT count(*) FROM members WHERE tenant_id = $1
+`
+
+func (q *Queries) CountMembers(ctx context.Context, tenantID int64) (int64, error) {
+	row := q.db.QueryRow(ctx, countMembers, tenantID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countOwners = `-- name: CountOwners :one
+SELECT count(*) FROM members WHERE tenant_id = $1 AND role = 'owner'
+`
+
+func (q *Queries) CountOwners(ctx context.Context, tenantID int64) (int64, error) {
+	row := q.db.QueryRow(ctx, countOwners, tenantID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const deleteMember = `-- name: DeleteMember :exec
+DELETE FROM members WHERE tenant_id = $1 AND user_id = $2
+`
+
+type DeleteMemberParams struct {
+	TenantID int64
+	UserID   flow.ID
+}
+
+func (q *Queries) DeleteMember(ctx context.Context, arg DeleteMemberParams) error {
+	_, err := q.db.Exec(ctx, deleteMember, arg.TenantID, arg.UserID)
+	return err
+}
+
 const insertMember = `-- name: InsertMember :exec
 INSERT INTO members (tenant_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)
 `
@@ -69,6 +120,52 @@ type InsertTenantShardParams struct {
 func (q *Queries) InsertTenantShard(ctx context.Context, arg InsertTenantShardParams) error {
 	_, err := q.db.Exec(ctx, insertTenantShard, arg.TenantID, arg.Shard)
 	return err
+}
+
+const lockTenant = `-- name: LockTenant :one
+SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE
+`
+
+// LockTenant makes changes of a tenant's members take turns, so that the count of owners holds.
+func (q *Queries) LockTenant(ctx context.Context, id int64) (int64, error) {
+	row := q.db.QueryRow(ctx, lockTenant, id)
+	var id_2 int64
+	err := row.Scan(&id_2)
+	return id_2, err
+}
+
+const memberByID = `-- name: MemberByID :one
+SELECT u.id, u.email, u.display_name, u.created_at AS user_created_at, m.role, m.created_at
+FROM members m JOIN users u ON u.id = m.user_id
+WHERE m.tenant_id = $1 AND m.user_id = $2
+`
+
+type MemberByIDParams struct {
+	TenantID int64
+	UserID   flow.ID
+}
+
+type MemberByIDRow struct {
+	ID            flow.ID
+	Email         string
+	DisplayName   string
+	UserCreatedAt time.Time
+	Role          string
+	CreatedAt     time.Time
+}
+
+func (q *Queries) MemberByID(ctx context.Context, arg MemberByIDParams) (MemberByIDRow, error) {
+	row := q.db.QueryRow(ctx, memberByID, arg.TenantID, arg.UserID)
+	var i MemberByIDRow
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.DisplayName,
+		&i.UserCreatedAt,
+		&i.Role,
+		&i.CreatedAt,
+	)
+	return i, err
 }
 
 const members = `-- name: Members :many

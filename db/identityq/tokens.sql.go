@@ -12,6 +12,28 @@ import (
 	"github.com/tenon-run/tenon/internal/flow"
 )
 
+const addMembershipChange = `-- name: AddMembershipChange :one
+INSERT INTO revocations (number, token_id, expires_at, user_id, tenant_id)
+SELECT coalesce(max(number), 0) + 1, $1,
+  greatest(now() + interval '1 hour', (SELECT max(s.expires_at) FROM user_sessions s WHERE s.user_id = $2)), $2, $3
+FROM revocations
+RETURNING number
+`
+
+type AddMembershipChangeParams struct {
+	ID       flow.ID
+	UserID   flow.ID
+	TenantID int64
+}
+
+// A changed membership: told until every session that was open at the change has expired.
+func (q *Queries) AddMembershipChange(ctx context.Context, arg AddMembershipChangeParams) (int64, error) {
+	row := q.db.QueryRow(ctx, addMembershipChange, arg.ID, arg.UserID, arg.TenantID)
+	var number int64
+	err := row.Scan(&number)
+	return number, err
+}
+
 const addRevocation = `-- name: AddRevocation :one
 INSERT INTO revocations (number, token_id, expires_at)
 SELECT coalesce(max(number), 0) + 1, $1, $2 FROM revocations
@@ -32,24 +54,33 @@ func (q *Queries) AddRevocation(ctx context.Context, arg AddRevocationParams) (i
 	return number, err
 }
 
-const insertSigningKey = `-- name: InsertSigningKey :exec
-INSERT INTO signing_keys (kid, public_key, sealed_key) VALUES ($1, $2, $3)
+const addRevocations = `-- name: AddRevocations :one
+WITH added AS (
+  INSERT INTO revocations (number, token_id, expires_at)
+  SELECT (SELECT coalesce(max(r.number), 0) FROM revocations r) + row_number() OVER (ORDER BY item.token_id), item.token_id, item.expires_at
+  FROM unnest($1::uuid[], $2::timestamptz[]) AS item (token_id, expires_at)
+  ON CONFLICT (token_id) DO NOTHING
+  RETURNING number
+)
+SELECT coalesce(max(number), 0)::bigint AS number FROM added
 `
 
-type InsertSigningKeyParams struct {
-	Kid       string
-	PublicKey []byte
-	SealedKey []byte
+type AddRevocationsParams struct {
+	TokenIds []flow.ID
+	Expiries []time.Time
 }
 
-func (q *Queries) InsertSigningKey(ctx context.Context, arg InsertSigningKeyParams) error {
-	_, err := q.db.Exec(ctx, insertSigningKey, arg.Kid, arg.PublicKey, arg.SealedKey)
-	return err
+// Tokens that were not revoked before; the answer is the highest number.
+func (q *Queries) AddRevocations(ctx context.Context, arg AddRevocationsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, addRevocations, arg.TokenIds, arg.Expiries)
+	var number int64
+	err := row.Scan(&number)
+	return number, err
 }
 
 const insertToken = `-- name: InsertToken :exec
-INSERT INTO tokens (tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO tokens (tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, kid)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 `
 
 type InsertTokenParams struct {
@@ -62,6 +93,7 @@ type InsertTokenParams struct {
 	CreatedAt time.Time
 	CreatedBy string
 	ExpiresAt time.Time
+	Kid       string
 }
 
 func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) error {
@@ -75,6 +107,7 @@ func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) error 
 		arg.CreatedAt,
 		arg.CreatedBy,
 		arg.ExpiresAt,
+		arg.Kid,
 	)
 	return err
 }
@@ -89,15 +122,6 @@ func (q *Queries) LockRevocations(ctx context.Context) error {
 	return err
 }
 
-const lockSigningKeys = `-- name: LockSigningKeys :exec
-SELECT pg_advisory_xact_lock(7322, 2)
-`
-
-func (q *Queries) LockSigningKeys(ctx context.Context) error {
-	_, err := q.db.Exec(ctx, lockSigningKeys)
-	return err
-}
-
 const pruneRevocations = `-- name: PruneRevocations :exec
 DELETE FROM revocations WHERE expires_at < now() - interval '1 hour' AND number < (SELECT max(number) FROM revocations)
 `
@@ -109,7 +133,7 @@ func (q *Queries) PruneRevocations(ctx context.Context) error {
 }
 
 const revokeToken = `-- name: RevokeToken :one
-UPDATE tokens SET revoked_at = coalesce(revoked_at, now()) WHERE tenant_id = $1 AND id = $2 RETURNING tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at
+UPDATE tokens SET revoked_at = coalesce(revoked_at, now()) WHERE tenant_id = $1 AND id = $2 RETURNING tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at, kid
 `
 
 type RevokeTokenParams struct {
@@ -131,29 +155,13 @@ func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (Token
 		&i.CreatedBy,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.Kid,
 	)
 	return i, err
 }
 
-const signingKey = `-- name: SigningKey :one
-SELECT kid, public_key, sealed_key FROM signing_keys WHERE signs_until IS NULL OR signs_until > now() ORDER BY created_at DESC LIMIT 1
-`
-
-type SigningKeyRow struct {
-	Kid       string
-	PublicKey []byte
-	SealedKey []byte
-}
-
-func (q *Queries) SigningKey(ctx context.Context) (SigningKeyRow, error) {
-	row := q.db.QueryRow(ctx, signingKey)
-	var i SigningKeyRow
-	err := row.Scan(&i.Kid, &i.PublicKey, &i.SealedKey)
-	return i, err
-}
-
 const tokenByID = `-- name: TokenByID :one
-SELECT tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at FROM tokens WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at, kid FROM tokens WHERE tenant_id = $1 AND id = $2
 `
 
 type TokenByIDParams struct {
@@ -175,12 +183,13 @@ func (q *Queries) TokenByID(ctx context.Context, arg TokenByIDParams) (Token, er
 		&i.CreatedBy,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.Kid,
 	)
 	return i, err
 }
 
 const tokensBefore = `-- name: TokensBefore :many
-SELECT tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at FROM tokens WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3::int
+SELECT tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at, kid FROM tokens WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3::int
 `
 
 type TokensBeforeParams struct {
@@ -209,6 +218,7 @@ func (q *Queries) TokensBefore(ctx context.Context, arg TokensBeforeParams) ([]T
 			&i.CreatedBy,
 			&i.ExpiresAt,
 			&i.RevokedAt,
+			&i.Kid,
 		); err != nil {
 			return nil, err
 		}

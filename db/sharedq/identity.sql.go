@@ -72,13 +72,15 @@ func (q *Queries) NewestRevocation(ctx context.Context) (int64, error) {
 }
 
 const revocationsAfter = `-- name: RevocationsAfter :many
-SELECT number, token_id, expires_at FROM revocations WHERE number > $1 AND expires_at > now() ORDER BY number
+SELECT number, token_id, expires_at, user_id, tenant_id FROM revocations WHERE number > $1 AND expires_at > now() ORDER BY number
 `
 
 type RevocationsAfterRow struct {
 	Number    int64
 	TokenID   flow.ID
 	ExpiresAt time.Time
+	UserID    flow.ID
+	TenantID  int64
 }
 
 func (q *Queries) RevocationsAfter(ctx context.Context, after int64) ([]RevocationsAfterRow, error) {
@@ -90,7 +92,13 @@ func (q *Queries) RevocationsAfter(ctx context.Context, after int64) ([]Revocati
 	items := []RevocationsAfterRow{}
 	for rows.Next() {
 		var i RevocationsAfterRow
-		if err := rows.Scan(&i.Number, &i.TokenID, &i.ExpiresAt); err != nil {
+		if err := rows.Scan(
+			&i.Number,
+			&i.TokenID,
+			&i.ExpiresAt,
+			&i.UserID,
+			&i.TenantID,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -110,6 +118,21 @@ func (q *Queries) TenantByPublicID(ctx context.Context, publicID flow.ID) (int64
 	var id int64
 	err := row.Scan(&id)
 	return id, err
+}
+
+const touchSession = `-- name: TouchSession :exec
+UPDATE user_sessions SET last_used_at = now() WHERE user_id = $1 AND id = $2 AND last_used_at < now() - interval '5 minutes'
+`
+
+type TouchSessionParams struct {
+	UserID flow.ID
+	ID     flow.ID
+}
+
+// Notes that a session is in use, at most once in five minutes.
+func (q *Queries) TouchSession(ctx context.Context, arg TouchSessionParams) error {
+	_, err := q.db.Exec(ctx, touchSession, arg.UserID, arg.ID)
+	return err
 }
 
 const verifyingKeys = `-- name: VerifyingKeys :many

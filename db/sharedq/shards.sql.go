@@ -11,29 +11,16 @@ import (
 	"github.com/tenon-run/tenon/internal/flow"
 )
 
-const freeShards = `-- name: FreeShards :many
-SELECT id FROM shards WHERE owner IS NULL OR expires_at < clock_timestamp() ORDER BY id
+const boundLockWait = `-- name: BoundLockWait :one
+SELECT set_config('lock_timeout', $1::text, true)
 `
 
-// Shards that nobody owns any more.
-func (q *Queries) FreeShards(ctx context.Context) ([]int32, error) {
-	rows, err := q.db.Query(ctx, freeShards)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []int32{}
-	for rows.Next() {
-		var id int32
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		items = append(items, id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+// In milliseconds, for the rest of the transaction.
+func (q *Queries) BoundLockWait(ctx context.Context, milliseconds string) (string, error) {
+	row := q.db.QueryRow(ctx, boundLockWait, milliseconds)
+	var set_config string
+	err := row.Scan(&set_config)
+	return set_config, err
 }
 
 const lockShardExclusive = `-- name: LockShardExclusive :exec
@@ -47,18 +34,32 @@ func (q *Queries) LockShardExclusive(ctx context.Context, shard int32) error {
 }
 
 const releaseShards = `-- name: ReleaseShards :exec
-UPDATE shards SET owner = NULL, address = '', expires_at = '-infinity' WHERE owner = $1::uuid
+UPDATE shards SET owner = CASE WHEN $1::boolean THEN NULL ELSE owner END, address = '', expires_at = '-infinity'
+WHERE owner = $2::uuid AND (id = ANY ($3::int[]) OR cardinality($3::int[]) = 0)
 `
 
-func (q *Queries) ReleaseShards(ctx context.Context, theOwner flow.ID) error {
-	_, err := q.db.Exec(ctx, releaseShards, theOwner)
+type ReleaseShardsParams struct {
+	Clean    bool
+	TheOwner flow.ID
+	Shards   []int32
+}
+
+// Gives shards back at once; with no list, all of the owner's. An owner that could not record everything stays named, so that its successor waits for the workers.
+func (q *Queries) ReleaseShards(ctx context.Context, arg ReleaseShardsParams) error {
+	_, err := q.db.Exec(ctx, releaseShards, arg.Clean, arg.TheOwner, arg.Shards)
 	return err
 }
 
 const renewShards = `-- name: RenewShards :many
-UPDATE shards SET expires_at = clock_timestamp() + make_interval(secs => $1::float8), engine_time = greatest(engine_time, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
-WHERE owner = $2::uuid
-RETURNING id, epoch, engine_time
+WITH kept AS (
+  UPDATE shards SET expires_at = clock_timestamp() + make_interval(secs => $1::float8), engine_time = greatest(engine_time, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+  WHERE owner = $2::uuid
+  RETURNING id, engine_time
+)
+SELECT s.id, s.epoch, coalesce(s.owner, '00000000-0000-0000-0000-000000000000'::uuid)::uuid AS owner, (s.owner IS NULL OR s.expires_at < clock_timestamp())::boolean AS free,
+  coalesce(kept.engine_time, 0)::bigint AS engine_time
+FROM shards s LEFT JOIN kept ON kept.id = s.id
+ORDER BY s.id
 `
 
 type RenewShardsParams struct {
@@ -69,10 +70,12 @@ type RenewShardsParams struct {
 type RenewShardsRow struct {
 	ID         int32
 	Epoch      int64
+	Owner      flow.ID
+	Free       bool
 	EngineTime int64
 }
 
-// One statement a process: keeps the leases and measures the offset to the clock of Postgres.
+// One statement a process: keeps its leases, measures the offset to the clock of Postgres, and shows who owns what.
 func (q *Queries) RenewShards(ctx context.Context, arg RenewShardsParams) ([]RenewShardsRow, error) {
 	rows, err := q.db.Query(ctx, renewShards, arg.LeaseSeconds, arg.TheOwner)
 	if err != nil {
@@ -82,7 +85,13 @@ func (q *Queries) RenewShards(ctx context.Context, arg RenewShardsParams) ([]Ren
 	items := []RenewShardsRow{}
 	for rows.Next() {
 		var i RenewShardsRow
-		if err := rows.Scan(&i.ID, &i.Epoch, &i.EngineTime); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Epoch,
+			&i.Owner,
+			&i.Free,
+			&i.EngineTime,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -123,30 +132,37 @@ func (q *Queries) ShardOfTenant(ctx context.Context, tenantID int64) (int32, err
 }
 
 const takeShard = `-- name: TakeShard :many
-UPDATE shards SET epoch = epoch + 1, owner = $1::uuid, address = $2, expires_at = clock_timestamp() + make_interval(secs => $3::float8),
+WITH before AS (
+  SELECT s.id, s.owner IS NULL AS clean FROM shards s
+  WHERE s.id = $4 AND (s.owner IS NULL OR s.owner = $1::uuid OR s.owner = $3::uuid OR s.expires_at < clock_timestamp())
+)
+UPDATE shards SET epoch = epoch + 1, owner = $1::uuid, address = '', expires_at = clock_timestamp() + make_interval(secs => $2::float8),
   engine_time = greatest(engine_time, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
-WHERE id = $4 AND (owner IS NULL OR owner = $1::uuid OR expires_at < clock_timestamp())
-RETURNING epoch, engine_time
+FROM before
+WHERE shards.id = before.id AND (shards.owner IS NULL OR shards.owner = $1::uuid OR shards.owner = $3::uuid OR shards.expires_at < clock_timestamp())
+RETURNING shards.epoch, shards.engine_time, before.clean::boolean AS clean
 `
 
 type TakeShardParams struct {
 	NewOwner     flow.ID
-	Address      string
 	LeaseSeconds float64
+	Gone         flow.ID
 	Shard        int32
 }
 
 type TakeShardRow struct {
 	Epoch      int64
 	EngineTime int64
+	Clean      bool
 }
 
-// In a statement after the exclusive lock. Nothing comes back when another owner lives.
+// In a statement after the exclusive lock. Nothing comes back when another owner lives, unless it is the one that is known to be gone. Clean: the
+// owner before gave the shard back in order, with every assignment recorded.
 func (q *Queries) TakeShard(ctx context.Context, arg TakeShardParams) ([]TakeShardRow, error) {
 	rows, err := q.db.Query(ctx, takeShard,
 		arg.NewOwner,
-		arg.Address,
 		arg.LeaseSeconds,
+		arg.Gone,
 		arg.Shard,
 	)
 	if err != nil {
@@ -156,7 +172,7 @@ func (q *Queries) TakeShard(ctx context.Context, arg TakeShardParams) ([]TakeSha
 	items := []TakeShardRow{}
 	for rows.Next() {
 		var i TakeShardRow
-		if err := rows.Scan(&i.Epoch, &i.EngineTime); err != nil {
+		if err := rows.Scan(&i.Epoch, &i.EngineTime, &i.Clean); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -165,4 +181,34 @@ func (q *Queries) TakeShard(ctx context.Context, arg TakeShardParams) ([]TakeSha
 		return nil, err
 	}
 	return items, nil
+}
+
+const takeable = `-- name: Takeable :one
+SELECT (owner IS NULL OR owner = $1::uuid OR owner = $2::uuid OR expires_at < clock_timestamp())::boolean AS takeable FROM shards WHERE id = $3
+`
+
+type TakeableParams struct {
+	NewOwner flow.ID
+	Gone     flow.ID
+	Shard    int32
+}
+
+// Whether a take would succeed, before anybody is disturbed for it.
+func (q *Queries) Takeable(ctx context.Context, arg TakeableParams) (bool, error) {
+	row := q.db.QueryRow(ctx, takeable, arg.NewOwner, arg.Gone, arg.Shard)
+	var takeable bool
+	err := row.Scan(&takeable)
+	return takeable, err
+}
+
+const terminateHolders = `-- name: TerminateHolders :one
+SELECT terminate_shard_holders($1)::int
+`
+
+// Ends the backends that hold a shard's lock, and counts them.
+func (q *Queries) TerminateHolders(ctx context.Context, shard int32) (int32, error) {
+	row := q.db.QueryRow(ctx, terminateHolders, shard)
+	var column_1 int32
+	err := row.Scan(&column_1)
+	return column_1, err
 }

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	_ "embed" // firstworker.txt
 	"fmt"
 	"net/url"
 	"strconv"
@@ -19,8 +20,9 @@ type Shell struct {
 	// Stylesheet and Script are the addresses of the assets.
 	Stylesheet, Script string
 	// CSRF is the token that every form of the page sends along.
-	CSRF     string
-	SignedIn bool
+	CSRF string
+	// User is the address of who is signed in; empty when nobody is.
+	User string
 	// Tenants are the user's tenants by slug, Tenant the slug of the one shown.
 	Tenants []Choice
 	Tenant  string
@@ -30,7 +32,8 @@ type Shell struct {
 type Choice struct{ Value, Label string }
 
 // AccountForm is what sign-in and sign-up show again after a refusal. It never holds the password.
-type AccountForm struct{ Email, Name, Next, Error string }
+// Notice says why the form is shown, when it was not asked for.
+type AccountForm struct{ Email, Name, Next, Notice, Error string }
 
 // TenantForm is what a new tenant's form shows again after a refusal.
 type TenantForm struct{ Slug, Name, Error string }
@@ -44,8 +47,18 @@ type RunsView struct {
 	// Next is the token of the page with older runs; empty on the last.
 	Next  string
 	Error string
+	// First is shown when there is no run yet.
+	First FirstSteps
+}
+
+// FirstSteps leads a tenant to its first run.
+type FirstSteps struct {
+	// Tenant is its slug.
+	Tenant string
 	// Address is the API's address as the viewer reaches it.
 	Address string
+	// WorkerToken and APIToken have just been made; empty leaves a gap for the viewer to fill.
+	WorkerToken, APIToken string
 }
 
 // Filter is the part of the list that an address names.
@@ -156,6 +169,14 @@ func taskStatus(s runsv1.TaskStatus) Status {
 	return Status{name[:1] + strings.ToLower(strings.ReplaceAll(name[1:], "_", " ")), tone}
 }
 
+// unit is the word after a number: "run" or "runs".
+func unit(n int32, one string) string {
+	if n == 1 {
+		return one
+	}
+	return one + "s"
+}
+
 // attempts counts what a task has used: "2", or "2 + 1 lost" when workers were lost.
 func attempts(t *runsv1.Task) string {
 	text := strconv.Itoa(int(t.GetAttempt()))
@@ -171,23 +192,73 @@ func instant(t *timestamppb.Timestamp) string {
 	return t.AsTime().UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
+// ago says how long before now an instant was, in its largest unit; beyond 30 days its date.
+func ago(t *timestamppb.Timestamp, now time.Time) string {
+	const day = 24 * time.Hour
+	switch d := now.Sub(t.AsTime()); {
+	case d < time.Second:
+		return "just now"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s ago", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d m ago", d/time.Minute)
+	case d < day:
+		return fmt.Sprintf("%d h ago", d/time.Hour)
+	case d < 30*day: //nolint:mnd // said above
+		return fmt.Sprintf("%d d ago", d/day)
+	default:
+		return t.AsTime().UTC().Format(time.DateOnly)
+	}
+}
+
+// retryIn says when a task that backs off is queued again.
+func retryIn(t *timestamppb.Timestamp, now time.Time) string {
+	if d := t.AsTime().Sub(now); d >= time.Second {
+		return "retry in " + duration(d.Truncate(time.Second))
+	}
+	return "retry due"
+}
+
+// firstWords cuts a message that would fill the table.
+func firstWords(message string) string {
+	const most = 200 // characters
+	if runes := []rune(message); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return message
+}
+
+// wholeError is what firstWords leaves out of an error, and its stack; empty when nothing is left out.
+func wholeError(err *runsv1.TaskError) string {
+	message := err.GetMessage()
+	if firstWords(message) == message {
+		return err.GetStack()
+	}
+	return strings.TrimSpace(message + "\n\n" + err.GetStack())
+}
+
 // elapsed is the time from start to end, or to now while there is no end; a dash before the start.
 func elapsed(start, end *timestamppb.Timestamp, now time.Time) string {
 	if start == nil {
 		return "–"
 	}
 	if end != nil {
-		now = end.AsTime()
+		return duration(end.AsTime().Sub(start.AsTime()))
 	}
-	return duration(now.Sub(start.AsTime()))
+	// What still runs is seen every other second: tenths of it would only flicker, and so would zero.
+	return duration(max(now.Sub(start.AsTime()).Truncate(time.Second), time.Second))
 }
 
 // duration writes a span in its two largest units. The clocks of server and database may differ: below zero is zero.
 func duration(d time.Duration) string {
 	d = max(d, 0)
 	switch {
+	case d < time.Millisecond:
+		return "<1 ms"
 	case d < time.Second:
 		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute && d%time.Second == 0:
+		return fmt.Sprintf("%d s", d/time.Second)
 	case d < time.Minute:
 		// Cut, not rounded: 59.96 s must not read 60.0 s.
 		return fmt.Sprintf("%.1f s", d.Truncate(time.Second/10).Seconds())
@@ -198,15 +269,30 @@ func duration(d time.Duration) string {
 	}
 }
 
-// curlLine is a first trigger, ready to paste once TENON_API_TOKEN is set.
-func curlLine(address string) string {
-	return "curl -s '" + strings.ReplaceAll(address, "'", "") + "/tenon.runs.v1.RunService/TriggerAndWait' \\\n" +
+// firstWorker is the README's first worker, as in examples/go/firstworker.
+//
+//go:embed firstworker.txt
+var firstWorker string
+
+// curlLine is a first trigger, ready to paste.
+func (f FirstSteps) curlLine() string {
+	return f.export("TENON_API_TOKEN", f.APIToken, "an API token") +
+		"curl -s '" + f.address() + "/tenon.runs.v1.RunService/TriggerAndWait' \\\n" +
 		"  -H 'Content-Type: application/json' -H \"Authorization: Bearer $TENON_API_TOKEN\" \\\n" +
 		`  -d '{"run": {"workflow": "greet", "input": "Ada"}}'`
 }
 
 // workerLine starts the README's first worker.
-func workerLine(address string) string {
-	return "export TENON_CLIENT_TOKEN=...   # a worker token\n" +
-		"export TENON_CLIENT_ADDRESS='" + strings.ReplaceAll(address, "'", "") + "'\ngo run ./firstworker           # in examples/go"
+func (f FirstSteps) workerLine() string {
+	return f.export("TENON_CLIENT_TOKEN", f.WorkerToken, "a worker token") +
+		"export TENON_CLIENT_ADDRESS='" + f.address() + "'\ngo run ./firstworker    # in examples/go of a clone"
 }
+
+func (FirstSteps) export(name, token, what string) string {
+	if token == "" {
+		return "export " + name + "='...'    # " + what + "\n"
+	}
+	return "export " + name + "='" + token + "'\n"
+}
+
+func (f FirstSteps) address() string { return strings.ReplaceAll(f.Address, "'", "") }

@@ -1,69 +1,49 @@
 package app
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/nats-io/nats.go"
 
 	"github.com/tenon-run/tenon/db"
 	"github.com/tenon-run/tenon/internal/authn"
 	"github.com/tenon-run/tenon/internal/authz"
 	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/definition"
-	"github.com/tenon-run/tenon/internal/flow"
-	"github.com/tenon-run/tenon/internal/lease"
 	"github.com/tenon-run/tenon/internal/loop"
 	"github.com/tenon-run/tenon/internal/obs"
 	"github.com/tenon-run/tenon/internal/pg"
+	"github.com/tenon-run/tenon/internal/presence"
 	"github.com/tenon-run/tenon/internal/rpc"
 	"github.com/tenon-run/tenon/services/dispatcher"
-	"github.com/tenon-run/tenon/services/dispatcher/dispatcherrpc"
 	"github.com/tenon-run/tenon/services/identity"
-	"github.com/tenon-run/tenon/services/identity/identityrpc"
 	"github.com/tenon-run/tenon/services/registry"
-	"github.com/tenon-run/tenon/services/registry/registryrpc"
 	"github.com/tenon-run/tenon/services/scheduler"
-	"github.com/tenon-run/tenon/services/scheduler/engine"
-	"github.com/tenon-run/tenon/services/scheduler/schedulerrpc"
 )
 
 // Version is the release, set by the linker.
 var Version = "dev" //nolint:gochecknoglobals // set by -ldflags
 
-// Config says what an App runs on. The fields of the first block are required.
-type Config struct {
-	DatabaseURL string
-	// NATS is a connection made with bus.Options; the caller closes it after Run.
-	NATS *nats.Conn
-	// Listener is the one port.
-	Listener  net.Listener
-	MasterKey []byte
-	Log       *slog.Logger
-
-	// Grace is how long a worker out of touch keeps its work. Default 10 s.
-	Grace time.Duration
-	// PublicAddress is put into tokens. Default "http://" and the listener's address.
-	PublicAddress string
-	// PasswordMemory is what one password hash takes, in KiB. Default 65,536.
-	PasswordMemory uint32
-}
-
-// App is a Tenon server: all services in one process.
+// App is a process of a Tenon install: some or all of its services on one port. A service that it does not run is nil here; calls to it are
+// passed on.
 type App struct {
 	cfg         Config
+	instance    uuid.UUID
 	pool        *pgxpool.Pool // requests and loops
 	commits     *pgxpool.Pool // the engine's
 	bus         *bus.NATS
+	presence    *presence.Presence
+	peers       *peers
 	plans       *definition.Plans
+	authorizer  *authz.Authorizer
 	revocations *authn.Revocations
 	server      *rpc.Server
 	loopback    *http.Transport // the dashboard's way to the API
@@ -75,82 +55,72 @@ type App struct {
 	Dispatcher *dispatcher.Service
 }
 
-// New migrates the database, refuses one that is not durable, and wires everything. Run makes it work; Close ends what New began.
+// New prepares the database's schema where it may, refuses a database that is not durable, and wires everything. Run makes it work; Close ends
+// what New began.
 func New(ctx context.Context, cfg Config) (app *App, err error) {
-	if cfg.PublicAddress == "" {
-		cfg.PublicAddress = "http://" + cfg.Listener.Addr().String()
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
-	if cfg.Grace == 0 {
-		const grace = 10 * time.Second
-		cfg.Grace = grace
-	}
-	a := &App{cfg: cfg}
+	a := &App{cfg: cfg, instance: uuid.New()}
 	defer func() {
 		if err != nil {
 			a.Close()
 		}
 	}()
-	if err := db.Migrate(ctx, cfg.DatabaseURL); err != nil {
+	if err := a.database(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.connect(ctx); err != nil {
+	if err := a.connect(); err != nil {
 		return nil, err
 	}
-	if err := a.services(ctx); err != nil {
+	if err := a.guard(ctx); err != nil {
 		return nil, err
 	}
-	return a, a.listen()
+	if err := a.mount(ctx); err != nil {
+		return nil, err
+	}
+	a.addChecks()
+	return a, nil
 }
 
-func (a *App) connect(ctx context.Context) (err error) {
+// database refuses one that is not durable before it touches it.
+func (a *App) database(ctx context.Context) (err error) {
 	if a.pool, err = pg.Open(ctx, pg.Config{URL: a.cfg.DatabaseURL}); err != nil {
 		return err
 	}
 	if err := pg.CheckDurability(ctx, a.pool); err != nil {
 		return err
 	}
-	const connections = 8 // one commits, the others read for the engine
-	if a.commits, err = pg.Open(ctx, pg.Config{URL: a.cfg.DatabaseURL, ApplicationName: "tenon-engine", MaxConns: connections, PlanPerCall: true}); err != nil {
-		return err
-	}
-	a.bus, err = bus.New(a.cfg.NATS, a.cfg.Log)
-	return err
+	return db.Prepare(ctx, a.cfg.DatabaseURL)
 }
 
-func (a *App) services(ctx context.Context) (err error) {
-	log, instance := a.cfg.Log, uuid.New()
-	authorizer, err := authz.New()
+func (a *App) connect() (err error) {
+	if a.bus, err = bus.New(a.cfg.NATS, a.cfg.Log); err != nil {
+		return err
+	}
+	if a.plans, err = definition.NewPlans(definition.PlansConfig{DB: a.pool, Bus: a.bus, Log: a.cfg.Log}); err != nil {
+		return err
+	}
+	a.presence, err = presence.New(presence.Config{
+		Bus: a.bus, Log: a.cfg.Log, Self: presence.Process{Instance: a.instance.String(), Services: a.cfg.Services, Address: a.cfg.Advertise},
+	})
 	if err != nil {
 		return err
 	}
-	if a.revocations, err = authn.NewRevocations(authn.RevocationsConfig{Pool: a.pool, Bus: a.bus, Log: log}); err != nil {
+	a.peers = newPeers(a.presence, a.cfg)
+	return nil
+}
+
+// guard makes the server with what stands before every call.
+func (a *App) guard(ctx context.Context) (err error) {
+	if a.authorizer, err = authz.New(); err != nil {
+		return err
+	}
+	if a.revocations, err = authn.NewRevocations(authn.RevocationsConfig{Pool: a.pool, Bus: a.bus, Log: a.cfg.Log}); err != nil {
 		return err
 	}
 	verifier, err := authn.NewVerifier(authn.Config{Pool: a.pool, Revocations: a.revocations})
-	if err != nil {
-		return err
-	}
-	if a.plans, err = definition.NewPlans(definition.PlansConfig{DB: a.pool, Bus: a.bus, Log: log}); err != nil {
-		return err
-	}
-	a.Identity, err = identity.New(identity.Config{
-		Pool: a.pool, Bus: a.bus, Authorizer: authorizer, MasterKey: a.cfg.MasterKey, PublicAddress: a.cfg.PublicAddress, HashMemory: a.cfg.PasswordMemory, Log: log,
-	})
-	if err != nil {
-		return err
-	}
-	if a.Registry, err = registry.New(registry.Config{Pool: a.pool, Bus: a.bus, Log: log, Changed: a.plans.Forget}); err != nil {
-		return err
-	}
-	a.Scheduler, err = scheduler.New(scheduler.Config{
-		Pool: a.commits, Bus: a.bus, Workflows: workflows{a.plans}, Log: log, Instance: flow.ID(instance), Engine: engine.Config{Grace: a.cfg.Grace.Microseconds()},
-	})
-	if err != nil {
-		return err
-	}
-	a.Dispatcher, err = dispatcher.New(dispatcher.Config{
-		Pool: a.pool, Bus: a.bus, Owners: &lease.Caller{Bus: a.bus, Directory: lease.NewDirectory(a.pool)}, Log: log, Instance: instance.String(), Grace: a.cfg.Grace,
-	})
 	if err != nil {
 		return err
 	}
@@ -159,28 +129,14 @@ func (a *App) services(ctx context.Context) (err error) {
 		return err
 	}
 	a.stopTracing = stop
-	a.server, err = rpc.New(rpc.Config{Verifier: verifier, Authorizer: authorizer, Log: log, TracerProvider: provider, TrustedProxies: loopbacks()})
+	a.server, err = rpc.New(rpc.Config{
+		Verifier: verifier, Authorizer: a.authorizer, Log: a.cfg.Log, TracerProvider: provider, TrustedProxies: a.cfg.TrustedProxies, Peers: a.peers,
+	})
 	return err
 }
 
-func (a *App) listen() error {
-	options := a.server.Options()
-	identityrpc.Register(a.server, a.Identity, options...)
-	registryrpc.Register(a.server, a.Registry, options...)
-	schedulerrpc.Register(a.server, a.Scheduler, options...)
-	dispatcherrpc.Register(a.server, a.Dispatcher, options...)
-	a.server.AddCheck("postgres", func(ctx context.Context) error { return a.pool.Ping(ctx) })
-	a.server.AddCheck("nats", func(context.Context) error {
-		if !a.cfg.NATS.IsConnected() {
-			return errors.New("the connection to NATS is down")
-		}
-		return nil
-	})
-	return a.mountFrontend()
-}
-
-// Address is where the server listens, for example "http://127.0.0.1:8080".
-func (a *App) Address() string { return "http://" + a.cfg.Listener.Addr().String() }
+// Address is where this machine reaches the server, for example "http://127.0.0.1:8080".
+func (a *App) Address() string { return a.cfg.ownAddress() }
 
 // Handler is the whole server, for callers in the same process.
 func (a *App) Handler() http.Handler { return a.server.Handler() }
@@ -188,16 +144,25 @@ func (a *App) Handler() http.Handler { return a.server.Handler() }
 // Run works until the context ends, then stops in the reverse order: calls first, then what serves them. ready is called once calls are answered.
 func (a *App) Run(ctx context.Context, ready func()) error {
 	group := loop.NewGroup(a.cfg.Log)
+	group.AddService(loop.Service{Name: "presence", Run: a.presence.Run})
 	group.AddService(loop.Service{Name: "revocations", Run: a.revocations.RunReady})
-	group.Add("identity", a.Identity.Run)
-	group.Add("scheduler", a.Scheduler.Run)
-	group.Add("dispatcher", a.Dispatcher.Run)
+	if a.Identity != nil {
+		group.Add("identity", a.Identity.Run)
+	}
+	if a.Scheduler != nil {
+		group.Add("scheduler", a.Scheduler.Run)
+	}
+	if a.Dispatcher != nil {
+		group.Add("dispatcher", a.Dispatcher.Run)
+	}
 	group.AddService(loop.Service{Name: "server", Run: func(ctx context.Context, started func()) error {
+		defer context.AfterFunc(ctx, a.presence.Leave)()
 		started()
+		a.presence.Join()
 		if ready != nil {
 			go ready()
 		}
-		return a.server.Run(ctx, a.cfg.Listener)
+		return a.server.Run(ctx, a.cfg.Listener, a.cfg.TLS)
 	}})
 	if err := group.Run(ctx); err != nil {
 		return fmt.Errorf("server: %w", err)
@@ -209,6 +174,9 @@ func (a *App) Run(ctx context.Context, ready func()) error {
 func (a *App) Close() {
 	if a.loopback != nil {
 		a.loopback.CloseIdleConnections()
+	}
+	if a.peers != nil {
+		a.peers.transport.CloseIdleConnections()
 	}
 	if a.plans != nil {
 		a.plans.Close()
@@ -230,3 +198,28 @@ func (a *App) Close() {
 		}
 	}
 }
+
+// ownCertificate is the TLS configuration of a client in this process: it talks to this server's certificate and to no other, whatever names
+// that carries.
+func ownCertificate(server *tls.Config) *tls.Config {
+	if server == nil {
+		return nil
+	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection compares the certificate itself.
+		VerifyConnection: func(state tls.ConnectionState) error {
+			own, err := server.GetCertificate(&tls.ClientHelloInfo{})
+			if err != nil {
+				return fmt.Errorf("read our own certificate: %w", err)
+			}
+			if len(state.PeerCertificates) == 0 || !bytes.Equal(state.PeerCertificates[0].Raw, own.Certificate[0]) {
+				return errors.New("the server at our own address has another certificate than ours")
+			}
+			return nil
+		},
+	}
+}
+
+// Services lists what this process runs.
+func (a *App) Services() []string { return a.cfg.Services }

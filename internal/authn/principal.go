@@ -44,6 +44,9 @@ type Principal struct {
 	Scopes []string
 	// Expires is when the token ends; zero for the anonymous caller.
 	Expires time.Time
+
+	// asOf is the number of the revocations as of which a user's Role was read.
+	asOf int64
 }
 
 // Anonymous returns the principal of a caller without a token.

@@ -49,7 +49,7 @@ type RevocationsConfig struct {
 	Log *slog.Logger
 }
 
-// Revocations knows which tokens are revoked. Run keeps it current.
+// Revocations knows which tokens are revoked and which memberships have changed. Run keeps it current.
 type Revocations struct {
 	list listFunc
 	bus  bus.Bus
@@ -60,16 +60,38 @@ type Revocations struct {
 	known   int64 // every number up to this one is applied
 	wanted  int64 // the highest number heard of
 	revoked map[flow.ID]time.Time
-	watches map[flow.ID]map[*watch]struct{}
+	changed map[member]change
+	watches map[subject]map[*watch]struct{}
 	beacon  time.Time // when the last beacon came
 	current time.Time // when known was last proved to be the newest number; zero before the first read
 	purged  time.Time
 }
 
-type watch struct{ end func() }
+// member is a user in a tenant; its role there is its membership.
+type member struct {
+	user   flow.ID
+	tenant int64
+}
 
+// change is the newest change of a membership: what was read when known was at least number is newer.
+type change struct {
+	number  int64
+	expires time.Time
+}
+
+// subject is what a revocation is about: a token, or a membership.
+type subject struct {
+	token  flow.ID
+	member member
+}
+
+type watch struct{ end func(error) }
+
+// revocation is one row of the list. Where member is set, a membership has changed and no token is revoked.
 type revocation struct {
+	number  int64
 	token   flow.ID
+	member  member
 	expires time.Time
 }
 
@@ -90,7 +112,7 @@ func NewRevocations(cfg RevocationsConfig) (*Revocations, error) {
 func newRevocations(list listFunc, messages bus.Bus, log *slog.Logger) *Revocations {
 	return &Revocations{
 		list: list, bus: messages, log: log, wake: make(chan struct{}, 1),
-		revoked: make(map[flow.ID]time.Time), watches: make(map[flow.ID]map[*watch]struct{}),
+		revoked: make(map[flow.ID]time.Time), changed: make(map[member]change), watches: make(map[subject]map[*watch]struct{}),
 	}
 }
 
@@ -107,7 +129,7 @@ func listFrom(queries *sharedq.Queries) listFunc {
 		}
 		list := make([]revocation, len(rows))
 		for i, row := range rows {
-			list[i] = revocation{token: row.TokenID, expires: row.ExpiresAt}
+			list[i] = revocation{number: row.Number, token: row.TokenID, member: member{row.UserID, row.TenantID}, expires: row.ExpiresAt}
 		}
 		return newest, list, nil
 	}
@@ -191,7 +213,7 @@ func (r *Revocations) read(ctx context.Context, began time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, item := range list {
-		r.apply(item.token, item.expires)
+		r.apply(item)
 	}
 	r.known = max(r.known, newest)
 	r.current = began // Postgres has the last word, whatever number was heard of.
@@ -208,6 +230,12 @@ func (r *Revocations) onRevoked(msg bus.Msg) {
 		r.log.Warn("authn: a revocation cannot be read", "error", err)
 		return
 	}
+	if item.GetTokenId() == "" { // Of a changed membership, and of several at once, the number alone is told: the list says what they are.
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.hear(item.GetNumber())
+		return
+	}
 	id, err := parseID(typeid.Token, item.GetTokenId())
 	if err != nil {
 		r.log.Warn("authn: a revocation names no token", "error", err)
@@ -215,7 +243,7 @@ func (r *Revocations) onRevoked(msg bus.Msg) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.apply(id, time.Unix(item.GetExpires(), 0))
+	r.apply(revocation{number: item.GetNumber(), token: id, expires: time.Unix(item.GetExpires(), 0)})
 	if item.GetNumber() == r.known+1 && !r.current.IsZero() {
 		r.known++
 	}
@@ -251,11 +279,20 @@ func (r *Revocations) hear(number int64) {
 	}
 }
 
-// apply revokes a token here and ends what is open with it. The lock is held; ending a context does not come back for it.
-func (r *Revocations) apply(token flow.ID, expires time.Time) {
-	r.revoked[token] = expires
-	for w := range r.watches[token] {
-		go w.end() // A cancellation runs the hooks of whoever waits for the context: not under our lock.
+// apply revokes a token or notes a changed membership, and ends what is open with it. The lock is held; ending a context does not come back for it.
+func (r *Revocations) apply(item revocation) {
+	about, cause := subject{token: item.token}, revokedToken()
+	if item.member == (member{}) {
+		r.revoked[item.token] = item.expires
+	} else {
+		about, cause = subject{member: item.member}, membershipChanged()
+		if known := r.changed[item.member]; item.number <= known.number {
+			return // Told twice: who came back since then has the right role.
+		}
+		r.changed[item.member] = change{number: item.number, expires: item.expires}
+	}
+	for w := range r.watches[about] {
+		go w.end(cause) // A cancellation runs the hooks of whoever waits for the context: not under our lock.
 	}
 }
 
@@ -269,6 +306,25 @@ func (r *Revocations) purge(now time.Time) {
 			delete(r.revoked, token)
 		}
 	}
+	for key, last := range r.changed {
+		if now.Sub(last.expires) > purgeEvery {
+			delete(r.changed, key)
+		}
+	}
+}
+
+// asOf returns the number up to which everything is applied: what is read from Postgres afterwards is at least as new.
+func (r *Revocations) asOf() int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.known
+}
+
+// isStale reports whether the membership has changed since it was read as of a number.
+func (r *Revocations) isStale(key member, asOf int64) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.changed[key].number > asOf
 }
 
 // check returns nil for a token that is known not to be revoked.
@@ -288,25 +344,41 @@ func (r *Revocations) check(token flow.ID) error {
 	}
 }
 
-// watch calls end once, from another goroutine or before it returns, when the token is revoked.
-func (r *Revocations) watch(token flow.ID, end func()) (unwatch func()) {
-	w := &watch{end: end}
+// watchToken calls end once, from another goroutine or before it returns, when the token is revoked.
+func (r *Revocations) watchToken(token flow.ID, end func(error)) (unwatch func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, revoked := r.revoked[token]; revoked {
-		end()
+		end(revokedToken())
 		return func() {}
 	}
-	if r.watches[token] == nil {
-		r.watches[token] = make(map[*watch]struct{})
+	return r.watch(subject{token: token}, end)
+}
+
+// watchMember is watchToken for a membership that was read as of a number.
+func (r *Revocations) watchMember(key member, asOf int64, end func(error)) (unwatch func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.changed[key].number > asOf {
+		end(membershipChanged())
+		return func() {}
 	}
-	r.watches[token][w] = struct{}{}
+	return r.watch(subject{member: key}, end)
+}
+
+// watch is called with the lock held.
+func (r *Revocations) watch(about subject, end func(error)) (unwatch func()) {
+	w := &watch{end: end}
+	if r.watches[about] == nil {
+		r.watches[about] = make(map[*watch]struct{})
+	}
+	r.watches[about][w] = struct{}{}
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		delete(r.watches[token], w)
-		if len(r.watches[token]) == 0 {
-			delete(r.watches, token)
+		delete(r.watches[about], w)
+		if len(r.watches[about]) == 0 {
+			delete(r.watches, about)
 		}
 	}
 }

@@ -66,8 +66,17 @@ func (w *world) setDown(down bool) {
 func (w *world) revoke(token flow.ID) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.list = append(w.list, revocation{token: token, expires: time.Now().Add(time.Hour)})
+	w.list = append(w.list, revocation{number: int64(len(w.list)) + 1, token: token, expires: time.Now().Add(time.Hour)})
 	return int64(len(w.list))
+}
+
+// change commits a change of a membership without telling anybody.
+func (w *world) change(key member) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	number := int64(len(w.list)) + 1
+	w.list = append(w.list, revocation{number: number, token: flow.ID{0xff, byte(number)}, member: key, expires: time.Now().Add(time.Hour)})
+	return number
 }
 
 func (w *world) send(t *testing.T, subject string, message proto.Message) {
@@ -228,14 +237,14 @@ func TestWatchesEndOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, r *Revocations) {
 		ended, left := 0, 0
 		var mu sync.Mutex
-		count := func(n *int) func() {
-			return func() { mu.Lock(); defer mu.Unlock(); *n++ }
+		count := func(n *int) func(error) {
+			return func(error) { mu.Lock(); defer mu.Unlock(); *n++ }
 		}
-		defer r.watch(tokenA, count(&ended))()
-		r.watch(tokenA, count(&left))() // unwatched at once
+		defer r.watchToken(tokenA, count(&ended))()
+		r.watchToken(tokenA, count(&left))() // unwatched at once
 		w.tell(t, w.revoke(tokenA), tokenA)
 		synctest.Wait()
-		r.watch(tokenA, count(&ended))() // too late: ends before it returns
+		r.watchToken(tokenA, count(&ended))() // too late: ends before it returns
 		mu.Lock()
 		defer mu.Unlock()
 		if ended != 2 || left != 0 {
@@ -244,14 +253,56 @@ func TestWatchesEndOnce(t *testing.T) {
 	})
 }
 
+func TestAChangedMembershipEndsWatchesAndRevokesNothing(t *testing.T) {
+	for name, tell := range map[string]func(t *testing.T, w *world, number int64){
+		"its number is told": func(t *testing.T, w *world, number int64) { w.send(t, SubjectRevoked, &busv1.Revoked{Number: number}) },
+		"a beacon comes":     func(t *testing.T, w *world, number int64) { w.send(t, SubjectBeacon, &busv1.Beacon{Number: number}) },
+		"nobody says a word": func(*testing.T, *world, int64) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world, r *Revocations) {
+				w.beacons(t, 0, time.Second)
+				ann, bob := member{flow.ID{1}, 7}, member{flow.ID{2}, 7}
+				asOf := r.asOf()
+				ends := make(chan error, 3)
+				keep := func(err error) { ends <- err }
+				defer r.watchMember(ann, asOf, keep)()
+				defer r.watchMember(bob, asOf, keep)()
+				number := w.change(ann)
+				tell(t, w, number)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				r.watchMember(ann, asOf, keep)() // read before the change and watched after it: too late
+				defer r.watchMember(ann, r.asOf(), keep)()
+				w.send(t, SubjectRevoked, &busv1.Revoked{Number: number}) // told again: who has come back stays
+				w.beacons(t, number, 2*time.Second)
+				if len(ends) != 2 {
+					t.Fatalf("%d watches have ended", len(ends))
+				}
+				for range 2 {
+					if err := <-ends; !fault.Is(err, fault.CodeAborted) || !fault.HasReason(err, ReasonMembershipChanged) {
+						t.Errorf("ended with %v", err)
+					}
+				}
+				if !r.isStale(ann, asOf) || r.isStale(ann, number) || r.isStale(bob, asOf) {
+					t.Error("the wrong memberships are stale")
+				}
+				if err := r.check(flow.ID{0xff, byte(number)}); err != nil {
+					t.Errorf("the change's own id counts as a revoked token: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestRevocationsOfExpiredTokensAreForgotten(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, r *Revocations) {
 		w.tell(t, w.revoke(tokenA), tokenA)
-		w.beacons(t, 1, 2*time.Hour)
+		w.beacons(t, w.change(member{flow.ID{1}, 7}), 2*time.Hour)
 		r.mu.RLock()
 		defer r.mu.RUnlock()
-		if len(r.revoked) != 0 {
-			t.Errorf("%d revocations are kept", len(r.revoked))
+		if len(r.revoked) != 0 || len(r.changed) != 0 {
+			t.Errorf("%d revocations and %d changes are kept", len(r.revoked), len(r.changed))
 		}
 	})
 }

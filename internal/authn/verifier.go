@@ -29,6 +29,7 @@ const (
 	ReasonTokenRevoked       = "TOKEN_REVOKED"
 	ReasonRevocationsUnknown = "REVOCATIONS_UNKNOWN"
 	ReasonNotAMember         = "NOT_A_MEMBER"
+	ReasonMembershipChanged  = "MEMBERSHIP_CHANGED"
 )
 
 const (
@@ -37,8 +38,11 @@ const (
 	maxMembers    = 10_000
 	// tokenFor is how long a verified signature is remembered at most: 5 min. Revocation is looked up at every call all the same.
 	tokenFor = 5 * time.Minute
-	// membershipFor is how long a user's role in a tenant is remembered: 800 ms, so that a change works within a second.
+	// membershipFor is how long a user's role in a tenant is remembered: 800 ms, so that a change works within a second even where its number
+	// is not heard of.
 	membershipFor = 800 * time.Millisecond
+	// touchTimeout bounds the write that notes a session's use: 500 ms.
+	touchTimeout = 500 * time.Millisecond
 )
 
 // Config is what a Verifier needs.
@@ -71,6 +75,7 @@ type membership struct {
 	tenantID int64
 	tenant   flow.ID
 	role     string
+	asOf     int64
 }
 
 // NewVerifier returns a verifier. It reads nothing yet.
@@ -157,6 +162,7 @@ func (v *Verifier) read(ctx context.Context, token string) (Principal, error) {
 		return Principal{}, invalidToken(err)
 	}
 	if p.Kind == KindUser {
+		v.touch(ctx, p)
 		return p, nil
 	}
 	p.TenantID, err = v.queries.TenantByPublicID(ctx, p.Tenant)
@@ -169,19 +175,29 @@ func (v *Verifier) read(ctx context.Context, token string) (Principal, error) {
 	return p, nil
 }
 
+// touch notes that a session is in use. It is called when a token is read, which a token in use is every tokenFor; that a note is lost hurts
+// nobody, so the call goes on without it.
+func (v *Verifier) touch(ctx context.Context, p Principal) {
+	ctx, cancel := context.WithTimeout(ctx, touchTimeout)
+	defer cancel()
+	_ = v.queries.TouchSession(ctx, sharedq.TouchSessionParams{UserID: p.UserID, ID: p.TokenID}) // see above
+}
+
 // withTenant reads the user's role in the tenant that the header names.
 func (v *Verifier) withTenant(ctx context.Context, p Principal, name string) (Principal, error) {
 	now := v.now() // before the read, so that the age is never underestimated
 	key := memberKey{user: p.UserID, tenant: name}
 	found, ok := v.members.get(key, now)
-	if !ok {
+	if !ok || v.revocations.isStale(member{p.UserID, found.tenantID}, found.asOf) {
+		asOf := v.revocations.asOf() // before the read, like now
 		var err error
 		if found, err = v.readMembership(ctx, p.UserID, name); err != nil {
 			return Principal{}, err
 		}
+		found.asOf = asOf
 		v.members.put(key, found, now.Add(membershipFor))
 	}
-	p.TenantID, p.Tenant, p.Role = found.tenantID, found.tenant, found.role
+	p.TenantID, p.Tenant, p.Role, p.asOf = found.tenantID, found.tenant, found.role, found.asOf
 	return p, nil
 }
 
@@ -219,18 +235,24 @@ func isSlug(name string) bool {
 	return len(name) <= longest && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// Guard returns a context that ends with a cause (an Unauthenticated fault) when p's token is revoked or expires. The caller must call cancel.
-// A stream runs under it, so that it does not outlive the right it was opened with.
+// Guard returns a context that ends with a cause when p loses the right it came with: an Unauthenticated fault when its token is revoked or
+// expires, an Aborted one when a user's role in the tenant is changed or taken away. The caller must call cancel. A stream runs under it; after
+// Aborted its client opens it again, and is let in as its new role allows.
 func (v *Verifier) Guard(ctx context.Context, p Principal) (context.Context, context.CancelFunc) {
 	guarded, end := context.WithCancelCause(ctx)
 	if p.Kind == KindAnonymous {
 		return guarded, func() { end(nil) }
 	}
 	expiry := time.AfterFunc(p.Expires.Sub(v.now()), func() { end(expiredToken()) })
-	unwatch := v.revocations.watch(p.TokenID, func() { end(revokedToken()) })
+	unwatch := v.revocations.watchToken(p.TokenID, end)
+	unwatchMember := func() {}
+	if p.Kind == KindUser && p.TenantID != 0 {
+		unwatchMember = v.revocations.watchMember(member{p.UserID, p.TenantID}, p.asOf, end)
+	}
 	return guarded, func() {
 		expiry.Stop()
 		unwatch()
+		unwatchMember()
 		end(nil)
 	}
 }
@@ -256,4 +278,8 @@ func revokedToken() error {
 
 func notAMember() error {
 	return fault.PermissionDenied(ReasonNotAMember, "the tenant in the %s header does not exist, or you are not a member of it: ListTenants lists yours", TenantHeader)
+}
+
+func membershipChanged() error {
+	return fault.Aborted(ReasonMembershipChanged, "your role in the tenant has changed: send the call again, it is decided by the new role")
 }

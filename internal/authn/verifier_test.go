@@ -299,3 +299,69 @@ func TestGuardEndsWithTheToken(t *testing.T) {
 		t.Errorf("%d watches", len(b.rev.watches))
 	}
 }
+
+func TestGuardEndsWithTheMembership(t *testing.T) {
+	b := setup(t).run(t)
+	session := b.sign(t, b.claims("user"))
+	p, err := b.verifier.Verify(t.Context(), session, "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guarded, stop := b.verifier.Guard(t.Context(), p)
+	defer stop()
+	account, err := b.verifier.Verify(t.Context(), session, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, stop := b.verifier.Guard(t.Context(), account)
+	defer stop()
+	b.exec(t, "update members set role = 'viewer'")
+	b.exec(t, "insert into revocations (number, token_id, expires_at, user_id, tenant_id) values (1, $1, now() + interval '1 h', $2, $3)",
+		flow.ID{0xee}, b.user, b.number)
+	<-guarded.Done()
+	if cause := context.Cause(guarded); !fault.HasReason(cause, ReasonMembershipChanged) {
+		t.Errorf("cause %v", cause)
+	}
+	if own.Err() != nil {
+		t.Errorf("a stream about the account ended: %v", context.Cause(own))
+	}
+	// The verifier's clock stands still: the role that it remembers is not too old, it is known to have changed.
+	if p, err = b.verifier.Verify(t.Context(), session, "acme"); err != nil || p.Role != "viewer" {
+		t.Errorf("after the change: %+v %v", p, err)
+	}
+	again, stop := b.verifier.Guard(t.Context(), p)
+	defer stop()
+	if again.Err() != nil {
+		t.Errorf("opened again, and ended: %v", context.Cause(again))
+	}
+}
+
+func TestUseOfASessionIsNoted(t *testing.T) {
+	b := setup(t).run(t)
+	b.exec(t, "insert into user_sessions (user_id, id, expires_at, last_used_at) values ($1, $2, now() + interval '1 h', '2020-01-01'), ($1, $3, now() + interval '1 h', '2020-01-01')",
+		b.user, flow.ID{8}, flow.ID{80})
+	used := func() (recent, old bool) {
+		t.Helper()
+		err := b.pool.QueryRow(t.Context(), `select (select last_used_at > now() - interval '1 min' from user_sessions where id = $1),
+			(select last_used_at = '2020-01-01' from user_sessions where id = $2)`, flow.ID{8}, flow.ID{80}).Scan(&recent, &old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return recent, old
+	}
+	session := b.sign(t, b.claims("user"))
+	if _, err := b.verifier.Verify(t.Context(), session, ""); err != nil {
+		t.Fatal(err)
+	}
+	if recent, old := used(); !recent || !old {
+		t.Errorf("the session noted %v, another one untouched %v", recent, old)
+	}
+	b.exec(t, "update user_sessions set last_used_at = now() - interval '4 min'")
+	b.now = b.now.Add(tokenFor)
+	if _, err := b.verifier.Verify(t.Context(), session, ""); err != nil {
+		t.Fatal(err)
+	}
+	if recent, _ := used(); recent {
+		t.Error("noted twice within five minutes")
+	}
+}

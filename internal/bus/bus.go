@@ -27,10 +27,12 @@ const (
 	ReasonTooLarge     = "MESSAGE_TOO_LARGE"
 	ReasonBadSubject   = "BAD_SUBJECT"
 	ReasonServedTwice  = "SUBJECT_SERVED_TWICE"
+	ReasonRefused      = "SUBJECT_REFUSED"
 )
 
 // Bus sends and receives. All methods may be called from any goroutine. Subjects are NATS subjects: tokens between dots, where a
-// subscription may have "*" for one token and a last ">" for one or more. Message bytes belong to the receiver, who may change them.
+// subscription may have "*" for one token and a last ">" for one or more. Message bytes belong to the receiver, who may change them. What
+// the credentials of the process do not allow fails with Internal, reason SUBJECT_REFUSED (a publish, which nobody waits for, is logged).
 type Bus interface {
 	// Request sends data to whoever serves subject and returns the answer. It fails at once with Unavailable, reason NO_RESPONDER, when
 	// nobody serves it, and with DeadlineExceeded when ctx ends first (or after 30 s): the request may have been carried out then. An error
@@ -57,7 +59,8 @@ type Msg struct {
 	Data    []byte
 }
 
-// Subscription is an interest in a subject. It is in force when Subscribe or Serve returns.
+// Subscription is an interest in a subject. It is in force when Subscribe or Serve returns; processes connected to another server of a NATS
+// cluster may find it a moment later, and get NO_RESPONDER until then.
 type Subscription interface {
 	// Stop ends the interest, ends the contexts of running handlers and waits until they have returned. Waiting messages are discarded. It
 	// must not be called from the subscription's own handler. Calling it again only waits.

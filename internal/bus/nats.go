@@ -23,9 +23,10 @@ const serveGroup = "serve"
 
 // NATS is the Bus over one NATS connection.
 type NATS struct {
-	conn *nats.Conn
-	log  *slog.Logger
-	link *link
+	conn     *nats.Conn
+	log      *slog.Logger
+	link     *link
+	refusals *refusals
 
 	mu        sync.RWMutex
 	plain     []*plainSub // in the order of Subscribe
@@ -44,12 +45,20 @@ type Stats struct {
 	Dropped   uint64 // messages lost to subscribers that were too far behind
 }
 
-// Options are the settings that every NATS connection of Tenon has: it never gives up reconnecting, and gets no echo of its own messages,
-// because those are delivered within the process.
+// A server that does not answer pings, because it hangs or the network does, is left for another after pingInterval * (maxPings + 1).
+const (
+	pingInterval = 5 * time.Second
+	maxPings     = 2
+)
+
+// Options are the settings that every NATS connection of Tenon has: it never gives up reconnecting, not even to a server that refuses its
+// credentials for a while, leaves a server that is silent for 15 s, and gets no echo of its own messages, because those are delivered
+// within the process. Credentials.Options says as whom it connects.
 func Options(name string, log *slog.Logger) []nats.Option {
 	return []nats.Option{
-		nats.Name(name), nats.NoEcho(), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
+		nats.Name(name), nats.NoEcho(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond), nats.RetryOnFailedConnect(false),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("bus: connection lost", "error", err)
@@ -65,7 +74,9 @@ func New(conn *nats.Conn, log *slog.Logger) (*NATS, error) {
 	if !conn.Opts.NoEcho {
 		return nil, errors.New("bus: the NATS connection has echo on, so that messages within the process would arrive twice: make it with bus.Options")
 	}
-	return &NATS{conn: conn, log: log, link: watchLink(conn)}, nil
+	b := &NATS{conn: conn, log: log, link: watchLink(conn)}
+	b.refusals = watchRefusals(conn, b.link, log)
+	return b, nil
 }
 
 // Close stops all subscriptions, waits for their handlers, and ends requests under way. The connection stays open.
@@ -83,6 +94,7 @@ func (b *NATS) Close() {
 		sub.Stop()
 	}
 	b.link.close()
+	b.refusals.close()
 }
 
 // Stats returns the counters.
@@ -128,15 +140,17 @@ func (b *NATS) Request(ctx context.Context, subject string, data []byte) ([]byte
 		}
 		return decodeAnswer(answer)
 	}
-	connected := b.link.current()
+	waiting, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer b.link.watch(subject, stop)()
 	if !b.conn.IsConnected() {
 		return nil, b.connectionFault(nats.ErrDisconnected)
 	}
-	waiting, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	defer context.AfterFunc(connected, func() { stop(nats.ErrDisconnected) })()
 	answer, err := b.conn.RequestMsgWithContext(waiting, &nats.Msg{Subject: subject, Header: request.header, Data: request.data})
 	if err != nil {
+		if refused, ok := errors.AsType[refusal](context.Cause(waiting)); ok && ctx.Err() == nil {
+			return nil, refusedFault(refused)
+		}
 		return nil, b.requestFault(ctx, subject, err)
 	}
 	return decodeAnswer(envelope{header: answer.Header, data: answer.Data})
@@ -179,6 +193,7 @@ func (b *NATS) Subscribe(subject string, handle func(Msg)) (Subscription, error)
 		return nil, err
 	}
 	sub := &plainSub{bus: b, subject: subject, queue: newQueue()}
+	b.refusals.forget(subject, "")
 	remote, err := b.conn.Subscribe(subject, func(msg *nats.Msg) { sub.put(Msg{Subject: msg.Subject, Data: msg.Data}) })
 	if err != nil {
 		return nil, b.connectionFault(err)
@@ -191,7 +206,10 @@ func (b *NATS) Subscribe(subject string, handle func(Msg)) (Subscription, error)
 	b.mu.Lock()
 	b.plain = append(b.plain, sub)
 	b.mu.Unlock()
-	b.confirm(subject)
+	if err := b.confirm(subject, ""); err != nil {
+		sub.Stop()
+		return nil, err
+	}
 	return sub, nil
 }
 
@@ -204,7 +222,10 @@ func (b *NATS) Serve(subject string, handle Handler) (Subscription, error) {
 	if err := b.register(sub); err != nil {
 		return nil, err
 	}
-	b.confirm(subject)
+	if err := b.confirm(subject, serveGroup); err != nil {
+		sub.Stop()
+		return nil, err
+	}
 	return sub, nil
 }
 
@@ -214,6 +235,7 @@ func (b *NATS) register(sub *servedSub) error {
 	if slices.ContainsFunc(b.served, func(other *servedSub) bool { return other.subject == sub.subject }) {
 		return fault.New(fault.CodeAlreadyExists, ReasonServedTwice, "this process serves %s already", sub.subject)
 	}
+	b.refusals.forget(sub.subject, serveGroup)
 	remote, err := b.conn.QueueSubscribe(sub.subject, serveGroup, sub.receive)
 	if err != nil {
 		return b.connectionFault(err)
@@ -223,11 +245,14 @@ func (b *NATS) register(sub *servedSub) error {
 	return nil
 }
 
-// confirm waits until the server knows the subscription, so that a message sent by anyone after Subscribe has returned is not missed.
-func (b *NATS) confirm(subject string) {
+// confirm waits until the server knows the subscription, so that a message sent by anyone after Subscribe has returned is not missed, and
+// returns an error when the server has refused it.
+func (b *NATS) confirm(subject, queue string) error {
 	if err := b.conn.FlushTimeout(flushTimeout); err != nil {
 		b.log.Warn("bus: subscription takes effect when the connection is back", "subject", subject, "error", err)
+		return nil
 	}
+	return b.refusals.listening(subject, queue)
 }
 
 func (b *NATS) logPanic(subject string, err error) {

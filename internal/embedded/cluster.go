@@ -26,14 +26,17 @@ type cluster struct {
 	owner    account
 	bin      binaries
 	password string
-	settings map[string]string
-	log      *slog.Logger
+	// throwaway is the folder outside of the data root that is removed at the end, empty for none.
+	throwaway string
+	settings  map[string]string
+	log       *slog.Logger
 }
 
 func (c *cluster) data() string    { return filepath.Join(c.root, "data") }
 func (c *cluster) logFile() string { return filepath.Join(c.root, "postgres.log") }
 
-// prepareCluster finds or makes everything up to the moment of starting: user, folders, binaries, data, password.
+// prepareCluster finds or makes everything up to the moment of starting: user, folders, binaries, data, password. A cluster that comes with
+// an error has made folders that tidy removes.
 func prepareCluster(ctx context.Context, cfg PostgresConfig) (*cluster, error) {
 	owner, err := pickAccount()
 	if err != nil {
@@ -44,19 +47,22 @@ func prepareCluster(ctx context.Context, cfg PostgresConfig) (*cluster, error) {
 		return nil, err
 	}
 	c := &cluster{root: root, owner: owner, settings: cfg.Settings, log: cfg.Log}
+	if folder := filepath.Dir(root); cfg.Throwaway && folder != cfg.DataRoot {
+		c.throwaway = folder
+	}
 	if err := c.makeFolders(); err != nil {
-		return nil, err
+		return c, err
 	}
 	if err := stopLeftover(ctx, c.data(), c.log); err != nil {
-		return nil, err
+		return c, err
 	}
 	major, err := dataMajor(c.data())
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	found, err := findOrFetch(ctx, owner, filepath.Join(root, "bin"), major, c.log)
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	c.bin = *found
 	passwordFile := filepath.Join(cfg.DataRoot, "password")
@@ -75,24 +81,28 @@ func pickRoot(cfg PostgresConfig, owner account) (string, error) {
 	}
 	sum := sha256.Sum256([]byte(cfg.DataRoot))
 	folder := filepath.Join(cfg.FallbackRoot, hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // Postgres's user must pass through; its own folders are 0700.
+	err := os.MkdirAll(folder, 0o755) //nolint:gosec // Postgres's user must pass through; its own folders are 0700.
+	if errors.Is(err, os.ErrNotExist) {
+		err = os.MkdirAll(folder, 0o755) //nolint:gosec // The same; another process's tidy has just removed the empty folder above.
+	}
+	if err != nil {
 		return "", fmt.Errorf("make a data folder that the user %s can reach: %w", owner.name, err)
 	}
 	if !owner.canEnter(folder) {
 		return "", fmt.Errorf("the user %s, as whom Postgres runs, can reach neither %s nor %s: open one of them to it (chmod o+x on each folder above)", owner.name, cfg.DataRoot, folder)
 	}
-	cfg.Log.Info("embedded: the user that Postgres runs as cannot reach the data folder, so data and binaries are elsewhere",
+	cfg.Log.Warn("embedded: the user that Postgres runs as cannot reach the data folder, so data and binaries are elsewhere",
 		"user", owner.name, "unreachable", cfg.DataRoot, "used", folder)
 	return filepath.Join(folder, "postgres"), nil
 }
 
 func (c *cluster) makeFolders() error {
-	c.sockets = filepath.Join(c.root, "run")
-	if len(c.sockets) > maxSocketFolder {
+	sockets := filepath.Join(c.root, "run")
+	if len(sockets) > maxSocketFolder {
 		sum := sha256.Sum256([]byte(c.root))
-		c.sockets = filepath.Join("/tmp", "tenon-"+hex.EncodeToString(sum[:8]))
+		sockets = filepath.Join("/tmp", "tenon-"+hex.EncodeToString(sum[:8]))
 	}
-	for _, folder := range []string{c.root, c.sockets} {
+	for _, folder := range []string{c.root, sockets} {
 		if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("make a folder for Postgres: %w", err)
 		}
@@ -103,6 +113,23 @@ func (c *cluster) makeFolders() error {
 		if err := errors.Join(c.owner.own(folder), os.Chmod(folder, 0o700)); err != nil { //nolint:gosec // A folder needs its x bit.
 			return err
 		}
+	}
+	c.sockets = sockets // Only now: tidy removes what is ours.
+	return nil
+}
+
+// tidy removes what is of no use once Postgres has stopped: a socket folder outside of root, and whatever a throwaway left elsewhere.
+func (c *cluster) tidy() error {
+	var errs []error
+	if c.sockets != "" && filepath.Dir(c.sockets) != c.root {
+		errs = append(errs, os.RemoveAll(c.sockets))
+	}
+	if c.throwaway != "" {
+		errs = append(errs, os.RemoveAll(c.throwaway))
+		_ = os.Remove(filepath.Dir(c.throwaway)) // It stays when others have their folders there.
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove Postgres's folders: %w", err)
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (c *cluster) logSince(begin int64) []byte {
 }
 
 // bootstrap makes, when missing, what needs a superuser: Tenon's login role, its database, and the two roles that the migrations grant
-// rights to, with the login role as a member that may become them.
+// rights to, with the login role as a member that may become them and make other members.
 func (p *Postgres) bootstrap(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, p.AdminURL())
 	if err != nil {
@@ -145,7 +145,7 @@ begin
 			execute format('create role %I', name);
 		end if;
 	end loop;
-	grant tenon_engine, tenon_reader to tenon;
+	grant tenon_engine, tenon_reader to tenon with admin option;
 end
 $$`
 

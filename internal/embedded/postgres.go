@@ -30,6 +30,9 @@ type PostgresConfig struct {
 	FallbackRoot string
 	// TemplateRoot keeps initialised data directories, from which new ones are copied in a tenth of the time. For tests; default none.
 	TemplateRoot string
+	// Throwaway lets Stop remove what lies outside DataRoot, the folder in FallbackRoot; DataRoot itself is the caller's. For data that does
+	// not outlive its process. Default false.
+	Throwaway bool
 	// Settings are Postgres settings on top of ours. Default none.
 	Settings map[string]string
 	// Log gets a line for each thing worth knowing. Default slog.Default().
@@ -52,9 +55,9 @@ func (c PostgresConfig) WithDefaults() PostgresConfig {
 
 // Postgres is a running Postgres of ours, or the address of somebody else's.
 type Postgres struct {
-	external string // DatabaseURL; everything below is unset then
-	cluster  *cluster
+	external string // DatabaseURL; cluster, child and port are unset then
 	lock     *lock
+	cluster  *cluster
 	child    *child
 	port     int
 
@@ -63,12 +66,10 @@ type Postgres struct {
 }
 
 // StartPostgres starts Postgres on the data in cfg.DataRoot, made on the first start, and returns when it accepts connections and has
-// Tenon's role and database. The caller calls Stop. The error is *AlreadyRunning when another process uses the folder.
+// Tenon's role and database. With cfg.DatabaseURL it only makes and locks the folder, which holds more than Postgres's data. The caller
+// calls Stop. The error is *AlreadyRunning when another process uses the folder.
 func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	cfg = cfg.WithDefaults()
-	if cfg.DatabaseURL != "" {
-		return &Postgres{external: cfg.DatabaseURL}, nil
-	}
 	root, err := filepath.Abs(cfg.DataRoot)
 	if err != nil {
 		return nil, fmt.Errorf("find the data folder: %w", err)
@@ -80,6 +81,9 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	held, err := takeLock(root)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.DatabaseURL != "" {
+		return &Postgres{external: cfg.DatabaseURL, lock: held}, nil
 	}
 	server, err := start(ctx, cfg)
 	if err != nil {
@@ -93,6 +97,9 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 func start(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	cluster, err := prepareCluster(ctx, cfg)
 	if err != nil {
+		if cluster != nil {
+			err = errors.Join(err, cluster.tidy())
+		}
 		return nil, err
 	}
 	var failures []error
@@ -106,7 +113,7 @@ func start(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 			break
 		}
 	}
-	return nil, errors.Join(failures...)
+	return nil, errors.Join(append(failures, cluster.tidy())...)
 }
 
 // URL returns the address for Tenon's own connections: Tenon's role and database, over the Unix socket.
@@ -176,7 +183,9 @@ func (p *Postgres) Run(ctx context.Context) error {
 func (p *Postgres) Stop(ctx context.Context) error {
 	p.stopOnce.Do(func() {
 		if p.child != nil {
-			p.stopErr = p.child.stop(ctx)
+			if p.stopErr = p.child.stop(ctx); p.stopErr == nil {
+				p.stopErr = p.cluster.tidy()
+			}
 		}
 		if p.lock != nil {
 			p.lock.release()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -253,6 +254,39 @@ func TestPostgresUnreachableCheckout(t *testing.T) {
 	}
 }
 
+// What does not outlive its process leaves nothing outside of its data folder: neither the folder that Postgres's user can reach, nor the one
+// for the socket when the path is too long for it.
+func TestPostgresLeavesNothingElsewhere(t *testing.T) {
+	t.Parallel()
+	home := folder(t)
+	if err := os.Chmod(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fallback := filepath.Join(folder(t), strings.Repeat("long", 20))
+	root := filepath.Join(home, strings.Repeat("long", 20), ".tenon")
+	server := start(t, embedded.PostgresConfig{DataRoot: root, FallbackRoot: fallback, Throwaway: true})
+	address, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := address.Query().Get("host")
+	if _, err := os.Stat(sockets); err != nil || filepath.Dir(sockets) != "/tmp" {
+		t.Errorf("the socket is in %s, %v; want a short folder", sockets, err)
+	}
+	if _, err := os.Stat(fallback); (err == nil) != (os.Geteuid() == 0) {
+		t.Errorf("fallback: %v, for user %d", err, os.Geteuid())
+	}
+	stop(t, server)
+	for _, gone := range []string{sockets, fallback} {
+		if _, err := os.Lstat(gone); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left over: %v", gone, err)
+		}
+	}
+	if _, err := os.Stat(root); err != nil {
+		t.Errorf("the caller's own folder: %v", err)
+	}
+}
+
 func TestPostgresFromATemplate(t *testing.T) {
 	t.Parallel()
 	templates := filepath.Join(folder(t), "templates")
@@ -270,21 +304,26 @@ func TestPostgresFromATemplate(t *testing.T) {
 
 func TestPostgresOfSomebodyElse(t *testing.T) {
 	t.Parallel()
-	root := filepath.Join(t.TempDir(), "untouched")
+	root := filepath.Join(t.TempDir(), ".tenon")
 	server := start(t, embedded.PostgresConfig{DatabaseURL: "postgres://elsewhere/db", DataRoot: root})
 	if server.URL() != "postgres://elsewhere/db" || server.PID() != 0 || server.AdminURL() != "" {
 		t.Errorf("URL %q, pid %d", server.URL(), server.PID())
 	}
-	if err := server.Announce("x"); err != nil {
+	if err := server.Announce("http://127.0.0.1:8080"); err != nil {
 		t.Error(err)
+	}
+	_, err := embedded.StartPostgres(t.Context(), embedded.PostgresConfig{DatabaseURL: "postgres://elsewhere/other", DataRoot: root})
+	var running *embedded.AlreadyRunning
+	if !errors.As(err, &running) || running.Address != "http://127.0.0.1:8080" {
+		t.Errorf("a second start on the same folder: %v, want AlreadyRunning", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := server.Run(ctx); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(root); !errors.Is(err, os.ErrNotExist) {
-		t.Error("a data folder was made all the same")
+	if _, err := os.Stat(filepath.Join(root, "postgres")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Postgres has a folder all the same: %v", err)
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 
 var codeNames = [...]string{
 	CodeInternal:           "internal",
-	CodeInvalid:            "invalid",
+	CodeInvalid:            "invalid_argument",
 	CodeNotFound:           "not_found",
 	CodeAlreadyExists:      "already_exists",
 	CodeFailedPrecondition: "failed_precondition",
@@ -33,7 +33,7 @@ var codeNames = [...]string{
 	CodeDeadlineExceeded:   "deadline_exceeded",
 }
 
-// String returns the code's stable lower-case name, "internal" for a number that is no code.
+// String returns the code's stable lower-case name, which is also the text of the Connect code that it becomes; "internal" for a number that is no code.
 func (c Code) String() string {
 	if int(c) < len(codeNames) {
 		return codeNames[c]

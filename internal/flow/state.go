@@ -52,7 +52,7 @@ type Move struct {
 	Why      string
 }
 
-// TaskMoves is the whole table of a task's life. The engine makes no other move, and the drawing in docs/architecture.md is made from it.
+// TaskMoves is the whole table of a task's life. The engine makes no other move, and docs/state-machine.md is written from it.
 func TaskMoves() []Move {
 	return []Move{
 		{Blocked, Queued, "parents completed"},

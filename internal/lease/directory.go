@@ -105,6 +105,9 @@ type Caller struct {
 const (
 	firstPause = 5 * time.Millisecond
 	longest    = 200 * time.Millisecond
+	// oneTry bounds one request to an owner. An owner that was stopped keeps its connection and answers nothing; the next try goes to its
+	// successor, once there is one.
+	oneTry = 5 * time.Second
 )
 
 // Call sends a request to the owner of the tenant's shard. Where nobody answers, or the owner has changed, it reads the lease again and
@@ -119,7 +122,7 @@ func (c *Caller) Call(ctx context.Context, tenantID int64, req *busv1.ShardReque
 		shard, epoch, err := c.Directory.Find(ctx, tenantID)
 		if err == nil {
 			var answer []byte
-			if answer, err = c.Bus.Request(ctx, Subject(shard, epoch), data); err == nil {
+			if answer, err = c.try(ctx, Subject(shard, epoch), data, req.GetAwait() != nil); err == nil {
 				reply := new(busv1.ShardReply)
 				if err := proto.Unmarshal(answer, reply); err != nil {
 					return nil, 0, fmt.Errorf("decode shard reply: %w", err)
@@ -128,7 +131,7 @@ func (c *Caller) Call(ctx context.Context, tenantID int64, req *busv1.ShardReque
 			}
 			c.Directory.Forget(shard)
 		}
-		if fault.Of(err).Code != fault.CodeUnavailable {
+		if code := fault.Of(err).Code; ctx.Err() != nil || code != fault.CodeUnavailable && code != fault.CodeDeadlineExceeded {
 			return nil, 0, err
 		}
 		select {
@@ -137,4 +140,14 @@ func (c *Caller) Call(ctx context.Context, tenantID int64, req *busv1.ShardReque
 		case <-time.After(pause):
 		}
 	}
+}
+
+// try sends a request once. One that waits for runs to end may take as long as its caller does.
+func (c *Caller) try(ctx context.Context, subject string, data []byte, patient bool) ([]byte, error) {
+	if !patient {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, oneTry)
+		defer cancel()
+	}
+	return c.Bus.Request(ctx, subject, data) //nolint:wrapcheck // a fault already
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -27,6 +28,16 @@ type Authorizer interface {
 	Check(ctx context.Context, p authn.Principal, access *optionsv1.Access) error
 }
 
+// Peers knows the other processes of the install, to which calls are passed on that this one does not serve.
+type Peers interface {
+	// Addresses lists the URLs of processes that run a service, in no particular order; none when nobody does.
+	Addresses(service string) []string
+	// Trusts tells whether an address is such a process's, so that it is believed when it says for whom it calls.
+	Trusts(addr netip.Addr) bool
+	// Transport makes the calls.
+	Transport() http.RoundTripper
+}
+
 // Config is what a Server needs. Verifier, Authorizer and Log are required.
 type Config struct {
 	Verifier   Verifier
@@ -38,6 +49,8 @@ type Config struct {
 	AllowedOrigins []string
 	// TrustedProxies are the networks whose X-Forwarded-For header is believed. Default: none.
 	TrustedProxies []netip.Prefix
+	// Peers passes on what this process does not serve; see Server.Forward. Default: nothing is passed on.
+	Peers Peers
 	// TracerProvider receives a span per call. Default: no tracing.
 	TracerProvider trace.TracerProvider
 	// Limits bound how often a caller may call.

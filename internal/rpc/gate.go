@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -36,7 +37,9 @@ func (s *Server) gate(ctx context.Context, spec connect.Spec, peer connect.Peer,
 		if err := s.cfg.Authorizer.Check(ctx, authn.Anonymous(), access); err != nil {
 			return nil, err
 		}
-		return ctx, nil
+		return authn.WithOrigin(ctx, authn.Origin{
+			Address: clientAddress(peer.Addr, header, s.trusts), UserAgent: header.Get("User-Agent"),
+		}), nil
 	}
 	principal, err := s.authenticate(ctx, header)
 	if err != nil {
@@ -74,7 +77,7 @@ func (s *Server) authenticate(ctx context.Context, header http.Header) (authn.Pr
 }
 
 func (s *Server) admitAddress(peer string, header http.Header) error {
-	wait := s.addresses.take(clientAddress(peer, header, s.cfg.TrustedProxies))
+	wait := s.addresses.take(clientAddress(peer, header, s.trusts))
 	if wait == 0 {
 		return nil
 	}
@@ -93,23 +96,10 @@ func (s *Server) limitAddress(ctx context.Context, _ connect.Spec, peer connect.
 
 // clientAddress returns the address that a call counts for: the connection's, or behind trusted proxies the last one in
 // X-Forwarded-For that is not such a proxy. IPv6 counts by /64, which is what one household or machine has.
-func clientAddress(peer string, header http.Header, trusted []netip.Prefix) string {
-	host, _, err := net.SplitHostPort(peer)
+func clientAddress(peer string, header http.Header, trusts func(netip.Addr) bool) string {
+	addr, err := clientIP(peer, header, trusts)
 	if err != nil {
-		host = peer
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
-	}
-	addr = addr.Unmap()
-	hops := strings.Split(strings.Join(header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && within(addr, trusted); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		addr = next.Unmap()
+		return peer
 	}
 	if addr.Is6() {
 		if network, err := addr.WithZone("").Prefix(64); err == nil {
@@ -119,11 +109,33 @@ func clientAddress(peer string, header http.Header, trusted []netip.Prefix) stri
 	return addr.String()
 }
 
-func within(addr netip.Addr, networks []netip.Prefix) bool {
-	for _, network := range networks {
+func clientIP(peer string, header http.Header, trusts func(netip.Addr) bool) (netip.Addr, error) {
+	host, _, err := net.SplitHostPort(peer)
+	if err != nil {
+		host = peer
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return addr, fmt.Errorf("read the address of a connection: %w", err)
+	}
+	addr = addr.Unmap()
+	hops := strings.Split(strings.Join(header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && trusts(addr); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = next.Unmap()
+	}
+	return addr, nil
+}
+
+// trusts tells whether an address may say for whom it calls: a trusted proxy, or another process of the install that passes a call on.
+func (s *Server) trusts(addr netip.Addr) bool {
+	for _, network := range s.cfg.TrustedProxies {
 		if network.Contains(addr) {
 			return true
 		}
 	}
-	return false
+	return s.cfg.Peers != nil && s.cfg.Peers.Trusts(addr)
 }

@@ -128,6 +128,9 @@ func (s *Server) healthOf(ctx context.Context, name string) healthv1.HealthCheck
 	for _, service := range s.services {
 		known = known || string(service.FullName()) == name
 	}
+	if runs, elsewhere := s.remote[protoreflect.FullName(name)]; elsewhere && len(s.cfg.Peers.Addresses(runs)) == 0 {
+		return healthv1.HealthCheckResponse_NOT_SERVING
+	}
 	switch {
 	case !known:
 		return healthv1.HealthCheckResponse_SERVICE_UNKNOWN

@@ -31,7 +31,7 @@ func TestLimiter(t *testing.T) {
 
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
-	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	proxies := netip.MustParsePrefix("10.0.0.0/8")
 	cases := []struct {
 		peer, forwarded, want string
 	}{
@@ -49,7 +49,7 @@ func TestClientAddress(t *testing.T) {
 		if test.forwarded != "" {
 			header.Set("X-Forwarded-For", test.forwarded)
 		}
-		if got := clientAddress(test.peer, header, trusted); got != test.want {
+		if got := clientAddress(test.peer, header, proxies.Contains); got != test.want {
 			t.Errorf("%s via %q: got %s, want %s", test.peer, test.forwarded, got, test.want)
 		}
 	}

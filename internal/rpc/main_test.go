@@ -171,7 +171,7 @@ func start(t *testing.T, change func(*Config)) *bundle {
 	b.url = "http://" + listener.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- b.server.Run(ctx, listener) }()
+	go func() { ended <- b.server.Run(ctx, listener, nil) }()
 	b.stop = sync.OnceValue(func() error { cancel(); return <-ended })
 	b.http1, b.http2 = &http.Client{Transport: transport(false)}, &http.Client{Transport: transport(true)}
 	t.Cleanup(func() {

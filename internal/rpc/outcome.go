@@ -127,7 +127,11 @@ type validatedConn struct {
 // Receive implements connect.StreamingHandlerConn.
 func (c validatedConn) Receive(message any) error {
 	if err := c.StreamingHandlerConn.Receive(message); err != nil {
-		return err //nolint:wrapcheck // io.EOF and Connect's own errors must stay what they are.
+		// Connect calls a message that breaks off internal, but it is the client's: it must not look like a fault of ours.
+		if wire, ok := errors.AsType[*connect.Error](err); ok && fromCode[wire.Code()] == fault.CodeInternal {
+			return fault.Invalid(ReasonBrokenMessage, "the message cannot be read: "+wire.Message()).WithCause(err)
+		}
+		return err //nolint:wrapcheck // io.EOF and Connect's other errors must stay what they are.
 	}
 	return c.server.validate(message)
 }
@@ -138,25 +142,39 @@ func (s *Server) validate(message any) error {
 	if !ok {
 		return fault.Internal(fmt.Errorf("%T is no protobuf message", message), "validate a request")
 	}
-	err := s.validator.Validate(request)
+	return validated(s.validator, request, "")
+}
+
+// ValidateItem holds one item of a bulk call against the rules in its .proto, for calls that answer bad items one by one. place is the item's
+// path and stands before those of its fields.
+func ValidateItem(item proto.Message, place string) error {
+	return validated(protovalidate.GlobalValidator, item, place+".")
+}
+
+func validated(validator protovalidate.Validator, message proto.Message, prefix string) error {
+	err := validator.Validate(message)
 	if err == nil {
 		return nil
 	}
 	var broken *protovalidate.ValidationError
 	if !errors.As(err, &broken) {
-		return fault.Internal(err, "validate a %s", request.ProtoReflect().Descriptor().FullName())
+		return fault.Internal(err, "validate a %s", message.ProtoReflect().Descriptor().FullName())
 	}
 	fields := make([]fault.Field, 0, len(broken.Violations))
 	for _, violation := range broken.Violations {
 		fields = append(fields, fault.Field{
-			Path: protovalidate.FieldPathString(violation.Proto.GetField()), Message: ruleText(violation),
+			Path: prefix + protovalidate.FieldPathString(violation.Proto.GetField()), Message: ruleText(violation),
 		})
 	}
 	return fault.Invalid(ReasonInvalidField, "the request is not valid", fields...)
 }
 
-// ReasonInvalidField is the reason of a request that breaks a rule of its .proto.
-const ReasonInvalidField = "INVALID_FIELD"
+const (
+	// ReasonInvalidField is the reason of a request that breaks a rule of its .proto.
+	ReasonInvalidField = "INVALID_FIELD"
+	// ReasonBrokenMessage is the reason of a message on a stream that ends too early, or is not framed as it says.
+	ReasonBrokenMessage = "BROKEN_MESSAGE"
+)
 
 func ruleText(violation *protovalidate.Violation) string {
 	if text := violation.Proto.GetMessage(); text != "" {

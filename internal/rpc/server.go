@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,7 @@ type Server struct {
 	cors      func(http.Handler) http.Handler
 	methods   map[string]method
 	services  []protoreflect.ServiceDescriptor
+	remote    map[protoreflect.FullName]string // services that other processes run, by what Peers call them
 	options   []connect.HandlerOption
 	validator protovalidate.Validator
 	tenants   *limiter
@@ -62,7 +64,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	server := &Server{
 		cfg: cfg, log: cfg.Log, mux: http.NewServeMux(), cors: allowOrigins(cfg.AllowedOrigins), methods: make(map[string]method),
-		validator: validator,
+		remote: make(map[protoreflect.FullName]string), validator: validator,
 		tenants:   newLimiter(cfg.Limits.TenantRate, cfg.Limits.TenantBurst, buckets),
 		addresses: newLimiter(cfg.Limits.AnonymousRate, cfg.Limits.AnonymousBurst, buckets),
 		health:    newHealth(),
@@ -113,17 +115,23 @@ func (s *Server) AddCheck(name string, check func(context.Context) error) { s.he
 // Handler returns the whole server as a handler, for tests and for callers in the same process.
 func (s *Server) Handler() http.Handler { return s.mux }
 
-// Run serves on listener until ctx ends, then stops: no new connections, streams end at once with Unavailable, other calls have the
+// Run serves on listener, in cleartext or with TLS where secure is set, until ctx ends, then stops: no new connections, streams end at once with Unavailable, other calls have the
 // grace to finish. It closes the listener and returns nil after such a stop. It refuses to start, with an error that names them, when
 // methods do not say who may call them.
-func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+func (s *Server) Run(ctx context.Context, listener net.Listener, secure *tls.Config) error {
 	if err := authz.CheckAll(s.services...); err != nil {
 		_ = listener.Close()
 		return fmt.Errorf("rpc: %w", err)
 	}
 	server := s.httpServer()
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(boundedListener{Listener: listener, timeout: s.cfg.Timeouts.Write}) }()
+	var bounded net.Listener = boundedListener{Listener: listener, timeout: s.cfg.Timeouts.Write}
+	if secure != nil {
+		secure = secure.Clone()
+		secure.NextProtos = []string{"h2", "http/1.1"}
+		bounded = tls.NewListener(bounded, secure)
+	}
+	go func() { served <- server.Serve(bounded) }()
 	defer s.endEverything(errStopping)
 	defer s.beginStop(errStopping)
 	s.health.serve(true)
@@ -151,6 +159,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 func (s *Server) httpServer() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           s.mux,

@@ -446,7 +446,7 @@ func TestServerRefusesBadWiring(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Run(t.Context(), listener); err == nil || !strings.Contains(err.Error(), "bare.Service/Method") {
+	if err := server.Run(t.Context(), listener, nil); err == nil || !strings.Contains(err.Error(), "bare.Service/Method") {
 		t.Errorf("a method without the access option: %v", err)
 	}
 	defer func() {

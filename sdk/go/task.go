@@ -350,7 +350,7 @@ const maxPayloadRefs = 300
 func (w *Worker) payloads(ctx context.Context, refs [][]byte) (map[assignmentID][]byte, error) {
 	found := make(map[assignmentID][]byte, len(refs))
 	for len(refs) > 0 {
-		req := &workersv1.GetPayloadsRequest{Refs: refs[:min(len(refs), maxPayloadRefs)]}
+		req := &workersv1.GetPayloadsRequest{WorkerId: w.workerID(), Refs: refs[:min(len(refs), maxPayloadRefs)]}
 		res, err := call(ctx, w.client, w.client.workers.GetPayloads, req)
 		if err != nil {
 			return nil, err

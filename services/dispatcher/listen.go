@@ -33,6 +33,8 @@ func (s *Service) Listen(ctx context.Context, caller Caller, request *workersv1.
 		return err
 	}
 	defer s.streams.Done()
+	defer s.answerFor(w)
+	s.answerFor(w)
 	if err := s.attach(ses.ctx, ses, false); err != nil {
 		s.close(ses, err)
 		return err

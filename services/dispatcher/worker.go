@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/flow"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 	"github.com/tenon-run/tenon/proto/typeid"
@@ -18,6 +19,9 @@ type worker struct {
 	actions []string
 	queues  []string
 	slots   int32
+
+	answering sync.Mutex       // taken before mu
+	answers   bus.Subscription // tells other dispatchers that the session is here
 
 	mu       sync.Mutex
 	token    flow.ID // of the newest Listen, else of the registration

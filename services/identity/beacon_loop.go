@@ -17,14 +17,14 @@ import (
 const (
 	// recountEvery is how often the newest number is read from Postgres, in case another process died between commit and message: 15 s.
 	recountEvery = 15 * time.Second
-	// pruneEvery is how often revocations of tokens that have expired are deleted: 1 h.
-	pruneEvery = time.Hour
+	// maintainEvery is how often old keys, sessions and revocations are looked after: 1 h.
+	maintainEvery = time.Hour
 )
 
-// Run makes the signing key if there is none, and beacons the newest revocation's number every authn.BeaconEvery until ctx ends. It returns nil then,
-// and an error when the master key does not fit the database.
+// Run makes the signing key if there is none, beacons the newest revocation's number every authn.BeaconEvery, and once an hour rotates a key that
+// has grown old and deletes what is over, until ctx ends. It returns nil then, and an error when the master key does not fit the database.
 func (s *Service) Run(ctx context.Context) error {
-	if _, err := s.theSigner(ctx); err != nil {
+	if _, err := s.keys.theSigner(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // stopped before it began
 		}
@@ -45,7 +45,7 @@ func (s *Service) Run(ctx context.Context) error {
 	ticker := time.NewTicker(authn.BeaconEvery)
 	defer ticker.Stop()
 	queries := sharedq.New(s.cfg.Pool)
-	var counted, tried, pruned time.Time
+	var counted, tried, maintained time.Time
 	for {
 		now := time.Now()
 		if now.Sub(counted) >= recountEvery && now.Sub(tried) >= time.Second {
@@ -57,11 +57,9 @@ func (s *Service) Run(ctx context.Context) error {
 				s.cfg.Log.Warn("identity: the newest revocation cannot be read", "error", fault.Detail(pg.Fault(err)))
 			}
 		}
-		if now.Sub(pruned) >= pruneEvery && !counted.IsZero() {
-			pruned = now
-			if err := s.queries.PruneRevocations(ctx); err != nil && ctx.Err() == nil {
-				s.cfg.Log.Warn("identity: old revocations cannot be deleted", "error", fault.Detail(pg.Fault(err)))
-			}
+		if now.Sub(maintained) >= maintainEvery && !counted.IsZero() {
+			maintained = now
+			s.maintain(ctx)
 		}
 		if !counted.IsZero() { // Before, a beacon would vouch for a number that is not known.
 			s.publish(authn.SubjectBeacon, &busv1.Beacon{Number: s.newest.Load()})

@@ -26,6 +26,10 @@ type Config struct {
 	// PublicAddress is put into API and worker tokens, so that an SDK needs the token only: "http://127.0.0.1:8080". Empty leaves it out.
 	// (TENON_PUBLIC_ADDRESS)
 	PublicAddress string
+	// KeyLifetime is how long a signing key signs before a new one takes its turn. Default 90 days, at least 1 h.
+	KeyLifetime time.Duration
+	// MaxMembers is how many members a tenant can have. Default 1,000.
+	MaxMembers int
 	// SessionLifetime is how long a sign-in is good for. Default 12 h.
 	SessionLifetime time.Duration
 	// HashMemory is what one argon2id hash of a new password takes, in KiB. Default 65,536 (64 MiB), at least 8,192.
@@ -44,6 +48,12 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	if c.SessionLifetime == 0 {
 		c.SessionLifetime = 12 * time.Hour
+	}
+	if c.KeyLifetime == 0 {
+		c.KeyLifetime = 90 * 24 * time.Hour
+	}
+	if c.MaxMembers == 0 {
+		c.MaxMembers = 1_000
 	}
 	if c.HashMemory == 0 {
 		c.HashMemory = 64 << 10
@@ -69,8 +79,10 @@ func (c Config) Validate() error {
 	switch {
 	case c.Pool == nil, c.Bus == nil, c.Authorizer == nil:
 		return errors.New("identity: Config.Pool, Bus and Authorizer are required")
-	case len(c.MasterKey) != masterKeyBytes:
-		return fmt.Errorf("identity: the master key has %d bytes, it must have %d: set TENON_MASTER_KEY or TENON_MASTER_KEY_FILE", len(c.MasterKey), masterKeyBytes)
+	case c.KeyLifetime < time.Hour:
+		return fmt.Errorf("identity: KeyLifetime is %s, it must be at least an hour", c.KeyLifetime)
+	case c.MaxMembers < 1:
+		return fmt.Errorf("identity: MaxMembers is %d, it must be at least 1", c.MaxMembers)
 	case c.HashMemory < leastMemory:
 		return fmt.Errorf("identity: HashMemory is %d KiB, it must be at least %d", c.HashMemory, leastMemory)
 	case c.MaxHashings < 1:
@@ -78,5 +90,5 @@ func (c Config) Validate() error {
 	case c.SessionLifetime < time.Second:
 		return fmt.Errorf("identity: SessionLifetime is %s, it must be at least a second", c.SessionLifetime)
 	}
-	return nil
+	return checkMasterKey(c.MasterKey)
 }

@@ -47,13 +47,14 @@ func (s *Service) CreateToken(ctx context.Context, caller authn.Principal, in Ne
 	if err := s.cfg.Authorizer.Covers(caller, role, in.Scopes); err != nil {
 		return Token{}, "", err
 	}
-	signer, err := s.theSigner(ctx)
+	signer, err := s.keys.theSigner(ctx)
 	if err != nil {
 		return Token{}, "", err
 	}
 	now := s.now()
 	token := Token{
-		ID: s.newID(), Name: in.Name, Kind: in.Kind.String(), Role: in.Role, Scopes: in.Scopes, Created: now, Expires: now.Add(in.Lifetime).Truncate(time.Second),
+		ID: s.newID(), Name: in.Name, Kind: in.Kind.String(), Role: in.Role, Scopes: in.Scopes, Creator: creator(caller),
+		Created: now, Expires: now.Add(in.Lifetime).Truncate(time.Second),
 	}
 	if !token.Expires.After(now) {
 		token.Expires = now.Add(time.Second)
@@ -64,7 +65,7 @@ func (s *Service) CreateToken(ctx context.Context, caller authn.Principal, in Ne
 	}
 	err = s.queries.InsertToken(ctx, identityq.InsertTokenParams{
 		TenantID: caller.TenantID, ID: token.ID, Name: token.Name, Kind: token.Kind, Role: token.Role, Scopes: token.Scopes,
-		CreatedAt: token.Created, CreatedBy: creator(caller), ExpiresAt: token.Expires,
+		CreatedAt: token.Created, CreatedBy: token.Creator, ExpiresAt: token.Expires, Kid: signer.kid,
 	})
 	if err != nil {
 		return Token{}, "", pg.Fault(err)

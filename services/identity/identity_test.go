@@ -216,7 +216,7 @@ func TestSignInLocksAfterTenFailures(t *testing.T) {
 
 func TestLockout(t *testing.T) {
 	t.Parallel()
-	l, now := newLockout(), time.Unix(1000, 0)
+	l, now := newLockout(signInLimit()), time.Unix(1000, 0)
 	for range lockAfter {
 		if err := l.begin("a", now); err != nil {
 			t.Fatal(err)
@@ -227,6 +227,12 @@ func TestLockout(t *testing.T) {
 	}
 	if err := l.begin("a", now.Add(lockWindow)); err != nil {
 		t.Errorf("still locked after the window: %v", err)
+	}
+	for range 2 * lockAfter {
+		l.takeBack("A")
+		if err := l.begin("a", now.Add(lockWindow)); err != nil {
+			t.Fatalf("locked although the attempt was taken back: %v", err)
+		}
 	}
 	for range 2 * lockAfter {
 		l.forgive("a")
@@ -391,7 +397,7 @@ func TestProcessesThatStartTogetherShareOneKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		wait.Go(func() {
-			signer, err := svc.theSigner(t.Context())
+			signer, err := svc.keys.theSigner(t.Context())
 			if err != nil {
 				t.Error(fault.Detail(err))
 				return
@@ -444,7 +450,7 @@ func TestSecretsAreNeitherLoggedNorStored(t *testing.T) {
 	if err != nil || !json.Valid(rows) {
 		t.Fatal(err)
 	}
-	signer, err := b.svc.theSigner(t.Context())
+	signer, err := b.svc.keys.theSigner(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,17 +9,37 @@ import (
 )
 
 const (
-	// lockAfter attempts within lockWindow close an address for the rest of it.
+	// lockAfter sign-ins within lockWindow close an address for the rest of it.
 	lockAfter  = 10
 	lockWindow = time.Minute
-	// lockMost bounds the addresses remembered; beyond it the oldest windows are forgotten.
+	// missAfter unknown addresses within missWindow keep a tenant from adding members for the rest of it.
+	missAfter  = 30
+	missWindow = 10 * time.Minute
+	// lockMost bounds the keys remembered; beyond it the oldest windows are forgotten.
 	lockMost = 10_000
 )
 
-// lockout slows guessing at one user's password: softly, in this process's memory, for known and unknown addresses alike.
+// lockout slows guessing: softly, in this process's memory, for what exists and what does not alike.
 type lockout struct {
+	limit lockoutLimit
+
 	mu       sync.Mutex
 	attempts map[string]attempts
+}
+
+type lockoutLimit struct {
+	after  int
+	window time.Duration
+	reason string
+	text   string
+}
+
+func signInLimit() lockoutLimit {
+	return lockoutLimit{lockAfter, lockWindow, "SIGN_IN_LOCKED", "too many failed sign-ins for this address: wait a minute and try again"}
+}
+
+func missLimit() lockoutLimit {
+	return lockoutLimit{missAfter, missWindow, "ADDRESSES_UNKNOWN", "too many addresses that nobody has signed up with: wait ten minutes and try again"}
 }
 
 type attempts struct {
@@ -27,23 +47,24 @@ type attempts struct {
 	began time.Time
 }
 
-func newLockout() *lockout { return &lockout{attempts: make(map[string]attempts)} }
+func newLockout(limit lockoutLimit) *lockout {
+	return &lockout{limit: limit, attempts: make(map[string]attempts)}
+}
 
-// begin counts an attempt before its password is looked at, so that guesses sent at once count too.
-func (l *lockout) begin(email string, now time.Time) error {
-	key := strings.ToLower(email)
+// begin counts an attempt before it is looked at, so that guesses sent at once count too.
+func (l *lockout) begin(key string, now time.Time) error {
+	key = strings.ToLower(key)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	entry, ok := l.attempts[key]
-	if !ok || now.Sub(entry.began) >= lockWindow {
+	if !ok || now.Sub(entry.began) >= l.limit.window {
 		if !ok {
 			l.makeRoom(now)
 		}
 		entry = attempts{began: now}
 	}
-	if entry.count >= lockAfter {
-		return fault.ResourceExhausted("SIGN_IN_LOCKED", "too many failed sign-ins for this address: wait a minute and try again").
-			WithRetryAfter(entry.began.Add(lockWindow).Sub(now))
+	if entry.count >= l.limit.after {
+		return fault.ResourceExhausted(l.limit.reason, "%s", l.limit.text).WithRetryAfter(entry.began.Add(l.limit.window).Sub(now))
 	}
 	entry.count++
 	l.attempts[key] = entry
@@ -51,10 +72,21 @@ func (l *lockout) begin(email string, now time.Time) error {
 }
 
 // forgive forgets the attempts: the right password was given.
-func (l *lockout) forgive(email string) {
+func (l *lockout) forgive(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.attempts, strings.ToLower(email))
+	delete(l.attempts, strings.ToLower(key))
+}
+
+// takeBack forgets one attempt, which was no guess.
+func (l *lockout) takeBack(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key = strings.ToLower(key)
+	if entry, ok := l.attempts[key]; ok {
+		entry.count--
+		l.attempts[key] = entry
+	}
 }
 
 func (l *lockout) makeRoom(now time.Time) {
@@ -63,7 +95,7 @@ func (l *lockout) makeRoom(now time.Time) {
 	}
 	oldest, began := "", now
 	for key, entry := range l.attempts {
-		if now.Sub(entry.began) >= lockWindow {
+		if now.Sub(entry.began) >= l.limit.window {
 			delete(l.attempts, key)
 		} else if !entry.began.After(began) {
 			oldest, began = key, entry.began

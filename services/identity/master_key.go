@@ -6,35 +6,72 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-const masterKeyBytes = 32
+const (
+	masterKeyBytes = 32
+	// openToOthers are the permissions that a master key's file must not have: others may do nothing with it, its group may read it.
+	openToOthers = 0o027
+)
 
 // LoadMasterKey returns the key that seals the signing keys. value is that of TENON_MASTER_KEY and comes first when it is not empty; else the file
-// at path is read. Both hold 32 bytes in hex or base64. With create a missing file is made, readable by its owner only, with a random key; several
-// processes may do so at once and get the same key. Errors name the variable or the file, never what is in it.
+// at path is read, which others than its owner and group must not be able to read, nor its group to write. Both hold 32 bytes in hex or base64.
+// With create a missing file is made, readable by its owner only, with a random key; several processes may do so at once and get the same key.
+// Errors name the variable or the file, never what is in it.
 func LoadMasterKey(value, path string, create bool) ([]byte, error) {
+	return loadMasterKey("TENON_MASTER_KEY", value, path, create)
+}
+
+// LoadNewMasterKey is LoadMasterKey for the key that Keys.Rewrap changes to: value is that of TENON_NEW_MASTER_KEY, path that of
+// TENON_NEW_MASTER_KEY_FILE.
+func LoadNewMasterKey(value, path string) ([]byte, error) {
+	return loadMasterKey("TENON_NEW_MASTER_KEY", value, path, false)
+}
+
+func loadMasterKey(variable, value, path string, create bool) ([]byte, error) {
 	if value != "" {
-		return decodeMasterKey(value, "TENON_MASTER_KEY")
+		return decodeMasterKey(value, variable)
 	}
 	if path == "" {
-		return nil, errors.New("no master key: set TENON_MASTER_KEY (32 bytes in hex or base64; \"openssl rand -base64 32\" makes one) or TENON_MASTER_KEY_FILE")
+		return nil, fmt.Errorf("no master key: set %s (32 bytes in hex or base64; \"openssl rand -base64 32\" makes one) or %s_FILE", variable, variable)
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	text, err := readMasterKey(path)
 	if errors.Is(err, fs.ErrNotExist) && create {
 		if err := writeMasterKey(path); err != nil {
 			return nil, fmt.Errorf("make the master key file: %w", err)
 		}
-		text, err = os.ReadFile(path) //nolint:gosec // the operator names the file
+		text, err = readMasterKey(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the master key: %w", err)
+		return nil, fmt.Errorf("read the master key (%s_FILE): %w", variable, err)
 	}
 	return decodeMasterKey(string(text), "the file "+path)
+}
+
+// readMasterKey looks at the permissions of the file that it has opened, not of one that was there a moment ago.
+func readMasterKey(path string) (text []byte, err error) {
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file", path)
+	}
+	if mode := info.Mode().Perm(); mode&openToOthers != 0 {
+		return nil, fmt.Errorf("%s has mode %04o, so others can read it or its group can write it: run \"chmod 0600 %s\" (0640 where a group must read it)", path, mode, path)
+	}
+	const most = 4096 // a key is 64 characters at most
+	return io.ReadAll(io.LimitReader(file, most))
 }
 
 func decodeMasterKey(text, source string) ([]byte, error) {

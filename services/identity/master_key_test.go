@@ -55,6 +55,35 @@ func TestLoadMasterKey(t *testing.T) {
 	}
 }
 
+func TestAMasterKeyThatOthersCanReadIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "master.key")
+	if err := os.WriteFile(path, []byte(hex.EncodeToString(bytes.Repeat([]byte{1}, masterKeyBytes))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, allowed := range map[os.FileMode]bool{0o400: true, 0o600: true, 0o640: true, 0o440: true, 0o644: false, 0o604: false, 0o620: false, 0o660: false, 0o601: false} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := LoadMasterKey("", path, false)
+		if (err == nil) != allowed {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), "chmod 0600 "+path) || !strings.Contains(err.Error(), "TENON_MASTER_KEY_FILE")) {
+			t.Errorf("mode %04o: the error does not say what to do: %v", mode, err)
+		}
+	}
+	if _, err := LoadMasterKey("", filepath.Dir(path), false); err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) {
+		t.Errorf("a folder: %v", err)
+	}
+	if _, err := LoadNewMasterKey("", ""); err == nil || !strings.Contains(err.Error(), "TENON_NEW_MASTER_KEY_FILE") {
+		t.Errorf("no new key: %v", err)
+	}
+	if key, err := LoadNewMasterKey(hex.EncodeToString(bytes.Repeat([]byte{2}, masterKeyBytes)), ""); err != nil || key[0] != 2 {
+		t.Errorf("new key: %v", err)
+	}
+}
+
 func TestConfigNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	if _, err := New(Config{}); err == nil || !strings.Contains(err.Error(), "Pool") {

@@ -40,6 +40,12 @@ func (s *Service) revoke(ctx context.Context, id flow.ID, mark func(*identityq.Q
 	return nil
 }
 
+// announce tells everybody that the list has grown up to a number, without saying how: they read it.
+func (s *Service) announce(number int64) {
+	s.hear(number)
+	s.publish(authn.SubjectRevoked, &busv1.Revoked{Number: number})
+}
+
 // publish sends a hint. When it is lost, beacons (or their absence) make every process read the list.
 func (s *Service) publish(subject string, message proto.Message) {
 	data, err := proto.Marshal(message)

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"crypto/rand"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,10 +14,9 @@ type Service struct {
 	cfg     Config
 	queries *identityq.Queries
 	hasher  *hasher
-	lockout *lockout
-
-	signerMu sync.Mutex // held while the key is read or made
-	signer   *signer
+	keys    *Keys
+	lockout *lockout // of sign-ins, by address
+	misses  *lockout // of unknown addresses that were to become members, by tenant
 
 	newest atomic.Int64 // the newest revocation's number that this process knows
 }
@@ -29,7 +27,14 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, queries: identityq.New(cfg.Pool), hasher: newHasher(cfg), lockout: newLockout()}, nil
+	keys, err := NewKeys(KeysConfig{Pool: cfg.Pool, MasterKey: cfg.MasterKey, Now: cfg.Now})
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		cfg: cfg, queries: identityq.New(cfg.Pool), hasher: newHasher(cfg), keys: keys,
+		lockout: newLockout(signInLimit()), misses: newLockout(missLimit()),
+	}, nil
 }
 
 // now is the time as tokens tell it, in whole seconds.

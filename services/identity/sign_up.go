@@ -44,15 +44,19 @@ func (s *Service) SignUp(ctx context.Context, email, password, displayName strin
 	return session, nil
 }
 
-// openSession makes a session token for a user who has proved who it is.
+// openSession makes a session token for a user who has proved who it is. Where the sign-in came from is in ctx (authn.WithOrigin).
 func (s *Service) openSession(ctx context.Context, db identityq.DBTX, user User) (Session, error) {
-	signer, err := s.theSigner(ctx)
+	signer, err := s.keys.theSigner(ctx)
 	if err != nil {
 		return Session{}, err
 	}
 	id, now := s.newID(), s.now()
 	expires := now.Add(s.cfg.SessionLifetime)
-	err = identityq.New(db).InsertSession(ctx, identityq.InsertSessionParams{UserID: user.ID, ID: id, CreatedAt: now, ExpiresAt: expires})
+	origin := authn.OriginFrom(ctx)
+	err = identityq.New(db).InsertSession(ctx, identityq.InsertSessionParams{
+		UserID: user.ID, ID: id, CreatedAt: now, ExpiresAt: expires, Kid: signer.kid,
+		UserAgent: printable(origin.UserAgent, maxUserAgent), Address: printable(origin.Address, maxAddress),
+	})
 	if err != nil {
 		return Session{}, pg.Fault(err)
 	}

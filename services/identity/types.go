@@ -45,6 +45,7 @@ type Token struct {
 	Kind    string // "api" or "worker"
 	Role    string // empty for worker tokens
 	Scopes  []string
+	Creator string // TypeID of the user or API token that made it
 	Created time.Time
 	Expires time.Time
 	Revoked *time.Time // nil while the token is good
@@ -55,6 +56,20 @@ type Session struct {
 	User    User
 	Secret  string
 	Expires time.Time
+}
+
+// OpenSession is a sign-in that is good, without its token.
+type OpenSession struct {
+	ID      flow.ID
+	Created time.Time
+	// LastUsed is up to five minutes behind.
+	LastUsed time.Time
+	Expires  time.Time
+	// UserAgent and Address are what authn.Origin said at the sign-in.
+	UserAgent string
+	Address   string
+	// Current is set for the session that the call is made with.
+	Current bool
 }
 
 // Page asks for a part of a list.
@@ -71,7 +86,7 @@ func tenantFromRow(row identityq.Tenant) Tenant {
 
 func tokenFromRow(row identityq.Token) Token {
 	return Token{
-		ID: row.ID, Name: row.Name, Kind: row.Kind, Role: row.Role, Scopes: row.Scopes,
+		ID: row.ID, Name: row.Name, Kind: row.Kind, Role: row.Role, Scopes: row.Scopes, Creator: row.CreatedBy,
 		Created: row.CreatedAt, Expires: row.ExpiresAt, Revoked: row.RevokedAt,
 	}
 }

@@ -47,6 +47,10 @@ func (b *batch) add(s *shard, out engine.Output) {
 	b.rows += len(out.Changes)
 }
 
+func (b *batch) has(s *shard) bool {
+	return slices.ContainsFunc(b.parts, func(p *part) bool { return p.shard == s })
+}
+
 // without is the batch less the parts of shards that are gone.
 func (b *batch) without(gone func(*shard) bool) *batch {
 	out := &batch{}

@@ -35,6 +35,8 @@ type Config struct {
 	Log *slog.Logger
 	// Instance tells this start of this process from all others. Required.
 	Instance flow.ID
+	// Members knows the other schedulers, with which the shards are shared. Default: there are none.
+	Members Members
 	// Engine bounds the engine; see engine.Config for its defaults.
 	Engine engine.Config
 	// PayloadLimit is the most bytes of an input. Default 4 MiB.

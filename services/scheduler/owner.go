@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"context"
-	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +42,7 @@ type shard struct {
 	core     *engine.Shard
 	sub      bus.Subscription
 	nextWake int64
+	leaving  bool // being handed over: takes nothing in any more
 	dropped  bool
 }
 
@@ -82,6 +82,8 @@ type owner struct {
 	work      sync.WaitGroup
 	again     chan []int32
 	retake    []int32 // dropped, to be taken again
+	giveUp    chan []int32
+	ready     chan struct{}
 }
 
 type answer struct {
@@ -99,11 +101,12 @@ type committed struct {
 	err   error
 }
 
-func newOwner(cfg Config) *owner {
+func newOwner(cfg Config, ready chan struct{}) *owner {
 	return &owner{
-		cfg: cfg, store: &lease.Store{Pool: cfg.Pool, Owner: cfg.Instance}, pool: cfg.Pool, log: cfg.Log,
+		cfg: cfg, store: &lease.Store{Pool: cfg.Pool, Owner: cfg.Instance, Log: cfg.Log}, pool: cfg.Pool, log: cfg.Log,
 		mailbox: make(chan envelope, mailboxSize), loaded: make(chan answer, mailboxSize), leases: make(chan []lease.Lease), taken: make(chan takenShard),
 		committed: make(chan committed, 1), shards: make(map[int32]*shard), calls: make(map[uint64]*call), pending: &batch{}, reads: make(chan struct{}, maxReads), again: make(chan []int32),
+		giveUp: make(chan []int32), ready: ready,
 	}
 }
 
@@ -112,7 +115,11 @@ func (o *owner) run(ctx context.Context) error {
 	keeper, stopKeeper := context.WithCancel(ctx)
 	defer o.work.Wait()
 	defer stopKeeper()
-	o.work.Go(func() { o.keepLeases(keeper) })
+	kept := make(chan struct{})
+	o.work.Go(func() {
+		defer close(kept)
+		o.keepLeases(keeper)
+	})
 	for {
 		wake := o.wakeTimer()
 		mailbox := o.mailbox
@@ -128,32 +135,36 @@ func (o *owner) run(ctx context.Context) error {
 			o.retake = nil
 		case <-ctx.Done():
 			stopKeeper()
+			<-kept
 			o.shutdown(context.WithoutCancel(ctx))
 			return nil
 		case e := <-mailbox:
 			o.takeIn(e)
 			o.drainMailbox()
 		case a := <-o.loaded:
-			if !a.shard.dropped {
+			if !a.shard.dropped && !a.shard.leaving {
 				o.step(a.shard, a.input)
 			}
 		case done := <-o.committed:
 			o.afterCommit(keeper, done)
 		case t := <-o.taken:
 			o.own(t)
-		case kept := <-o.leases:
-			o.keep(kept)
+		case own := <-o.leases:
+			o.keep(own)
+		case shards := <-o.giveUp:
+			o.handOver(shards)
 		case <-wake:
 			o.wakeShards()
 		}
 		o.startCommit(keeper)
+		o.finishHandOver(keeper)
 	}
 }
 
 func (o *owner) wakeTimer() <-chan time.Time {
 	next := int64(0)
 	for _, s := range o.shards {
-		if s.nextWake > 0 && (next == 0 || s.nextWake < next) {
+		if s.nextWake > 0 && !s.leaving && (next == 0 || s.nextWake < next) {
 			next = s.nextWake
 		}
 	}
@@ -166,7 +177,7 @@ func (o *owner) wakeTimer() <-chan time.Time {
 func (o *owner) wakeShards() {
 	now := o.clock.now().UnixMicro()
 	for _, s := range o.sorted() {
-		if s.nextWake > 0 && s.nextWake <= now {
+		if s.nextWake > 0 && s.nextWake <= now && !s.leaving {
 			o.step(s, nil)
 		}
 	}
@@ -197,7 +208,7 @@ func (o *owner) drainMailbox() {
 }
 
 func (o *owner) takeIn(e envelope) {
-	if e.shard.dropped {
+	if e.shard.dropped || e.shard.leaving {
 		e.call.done <- notOwner(e.shard.id)
 		return
 	}
@@ -309,47 +320,6 @@ func (o *owner) oneByOne(ctx context.Context, b *batch) {
 	}
 }
 
-// drop forgets a shard: its callers are told, its engine goes, and the keeper takes it again under a new epoch.
-func (o *owner) drop(s *shard, why error) {
-	if s.dropped {
-		return
-	}
-	s.dropped = true
-	delete(o.shards, s.id)
-	o.pending = o.pending.without(func(other *shard) bool { return other == s })
-	o.work.Go(s.sub.Stop)
-	for id, c := range o.calls {
-		if c.shard == s {
-			delete(o.calls, id)
-			c.done <- why
-		}
-	}
-	o.retake = append(o.retake, s.id)
-}
-
-// shutdown writes what is pending, so that nothing decided is lost, and gives the shards to others.
-func (o *owner) shutdown(ctx context.Context) {
-	const most = 5 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	if o.inFlight != nil {
-		o.afterCommit(ctx, <-o.committed)
-	}
-	if o.pending.rows > 0 {
-		b := o.pending
-		o.pending = &batch{}
-		if err := write(ctx, o.pool, b); err == nil {
-			o.letOut(ctx, b)
-		}
-	}
-	for _, s := range o.sorted() {
-		o.drop(s, notOwner(s.id))
-	}
-	if err := o.store.Release(ctx); err != nil {
-		o.log.Warn("scheduler: leases not given back, they run out by themselves", "error", err)
-	}
-}
-
 // serve answers requests to a shard, each in a goroutine of its own.
 func (o *owner) serve(s *shard) bus.Handler {
 	return func(ctx context.Context, data []byte) ([]byte, error) {
@@ -379,53 +349,6 @@ func (o *owner) serve(s *shard) bus.Handler {
 			return proto.Marshal(out)
 		case <-ctx.Done():
 			return nil, fault.Unavailable("SHARD_SLOW", "shard %d did not answer in time: send the same call again", s.id).WithCause(ctx.Err())
-		}
-	}
-}
-
-// own starts to serve a shard under its new epoch.
-func (o *owner) own(t takenShard) {
-	o.clock.sync(t.lease.EngineTime)
-	if old := o.shards[t.lease.Shard]; old != nil {
-		o.drop(old, notOwner(old.id))
-	}
-	var seed [32]byte
-	_, _ = crand.Read(seed[:]) // never fails
-	s := &shard{id: t.lease.Shard, epoch: t.lease.Epoch, core: engine.New(o.cfg.Engine, seed)}
-	sub, err := o.cfg.Bus.Serve(lease.Subject(s.id, s.epoch), o.serve(s))
-	if err != nil {
-		o.log.Error("scheduler: shard cannot be served", "shard", s.id, "error", err)
-		o.retake = append(o.retake, s.id)
-		return
-	}
-	s.sub = sub
-	o.shards[s.id] = s
-	o.retake = slices.DeleteFunc(o.retake, func(id int32) bool { return id == s.id })
-	for _, tenantID := range t.tenants {
-		out := s.core.LoadTenant(o.clock.now(), tenantID)
-		s.nextWake = out.NextWake
-		o.pending.add(s, out)
-	}
-	wanted, err := proto.Marshal(&busv1.SessionsWanted{Shard: s.id, Epoch: s.epoch})
-	if err == nil {
-		err = o.cfg.Bus.Publish(SubjectSessionsWanted, wanted)
-	}
-	if err != nil {
-		o.log.Warn("scheduler: sessions not called for", "shard", s.id, "error", err)
-	}
-}
-
-// keep takes the news of a renewal in: the clock, and shards that are no longer ours.
-func (o *owner) keep(kept []lease.Lease) {
-	epochs := make(map[int32]int64, len(kept))
-	for _, l := range kept {
-		epochs[l.Shard] = l.Epoch
-		o.clock.sync(l.EngineTime)
-	}
-	for _, s := range o.sorted() {
-		if epochs[s.id] != s.epoch {
-			o.log.Warn("scheduler: shard has a new owner", "shard", s.id, "epoch", s.epoch)
-			o.drop(s, notOwner(s.id))
 		}
 	}
 }

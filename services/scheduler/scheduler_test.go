@@ -559,6 +559,14 @@ func TestStaleOwnerIsFenced(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.trigger(scheduler.NewRun{Workflow: "single"})
+	shard := "SELECT epoch FROM shards WHERE id = (SELECT shard FROM tenant_shards WHERE tenant_id = (SELECT tenant_id FROM live LIMIT 1))"
+	epoch := func() (epoch int64) {
+		if err := b.pool.QueryRow(t.Context(), shard).Scan(&epoch); err != nil {
+			t.Fatal(err)
+		}
+		return epoch
+	}
+	mine := epoch()
 	if _, err := b.pool.Exec(t.Context(), "UPDATE shards SET epoch = epoch + 1"); err != nil {
 		t.Fatal(err)
 	}
@@ -566,6 +574,9 @@ func TestStaleOwnerIsFenced(t *testing.T) {
 	done := b.trigger(scheduler.NewRun{Workflow: "single"})
 	if done[0].Err != nil || !done[0].Created {
 		t.Errorf("trigger after the fence: %+v", done[0])
+	}
+	if now := epoch(); now <= mine+1 {
+		t.Errorf("the run was stored by an owner of epoch %d, although the shard was at %d", mine, mine+1)
 	}
 	if got := b.count("live"); got != 2 {
 		t.Errorf("%d rows live, want 2", got)

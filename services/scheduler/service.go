@@ -21,6 +21,7 @@ type Service struct {
 	cfg    Config
 	caller lease.Caller
 	log    *slog.Logger
+	ready  chan struct{} // closed when Run has looked for shards for the first time
 }
 
 // New makes a scheduler. Run owns shards; without it the service still answers, through the owners in other processes.
@@ -29,12 +30,22 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, caller: lease.Caller{Bus: cfg.Bus, Directory: lease.NewDirectory(cfg.Pool)}, log: cfg.Log}, nil
+	return &Service{cfg: cfg, caller: lease.Caller{Bus: cfg.Bus, Directory: lease.NewDirectory(cfg.Pool)}, log: cfg.Log, ready: make(chan struct{})}, nil
 }
 
-// Run takes shards and works them until the context ends; then it hands them over.
+// Run takes the process's share of the shards and works them until the context ends; then it hands them over. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	return newOwner(s.cfg).run(ctx)
+	return newOwner(s.cfg, s.ready).run(ctx)
+}
+
+// Ready tells whether Run has taken its share of the shards.
+func (s *Service) Ready(context.Context) error {
+	select {
+	case <-s.ready:
+		return nil
+	default:
+		return fault.Unavailable("SCHEDULER_STARTING", "the scheduler has not taken its shards yet")
+	}
 }
 
 // Parent is the running task that a worker acts for.

@@ -25,9 +25,13 @@ import (
 	"github.com/tenon-run/tenon/proto/tenon/runs/v1/runsv1connect"
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 	"github.com/tenon-run/tenon/proto/typeid"
+	"github.com/tenon-run/tenon/test/load"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	load.Main()
+	testkit.Main(m)
+}
 
 var update = flag.Bool("update", false, "write the golden files") //nolint:gochecknoglobals // a flag
 

@@ -98,9 +98,24 @@ func TestPages(t *testing.T) {
 	if resp, body := b.post("/tenants", tenant); resp.StatusCode != http.StatusSeeOther {
 		t.Fatalf("create a tenant: %s: %s", resp.Status, body)
 	}
-	if resp, page = b.get("/runs"); resp.StatusCode != http.StatusOK || strings.Contains(page, "run_") {
-		t.Errorf("an empty tenant's runs: %s", resp.Status)
+	if resp, page = b.get("/runs"); resp.StatusCode != http.StatusOK || strings.Contains(page, "run_") || !strings.Contains(page, "eve@example.com") {
+		t.Errorf("an empty tenant's runs: %s: %s", resp.Status, page)
 	}
+	workerToken := tokenShown(t, b, page)
+	if _, err := tenon.NewClient(tenon.WithToken(workerToken)); err != nil {
+		t.Errorf("the worker token that the page shows: %v", err)
+	}
+}
+
+// tokenShown makes the first worker's tokens and returns the worker's, as the page's commands hold it.
+func tokenShown(t *testing.T, b *browser, page string) string {
+	t.Helper()
+	resp, page := b.post("/first-worker", url.Values{"csrf": {b.token(page)}, "tenant": {"eves"}})
+	shown := regexp.MustCompile(`TENON_CLIENT_TOKEN=(?:'|&#39;)([\w.-]+)(?:'|&#39;)`).FindStringSubmatch(page)
+	if resp.StatusCode != http.StatusOK || shown == nil {
+		t.Fatalf("the first worker's page: %s: %s", resp.Status, page)
+	}
+	return shown[1]
 }
 
 // A member sees the runs of the tenant with their tasks, and a wrong password says nothing about which part was wrong.

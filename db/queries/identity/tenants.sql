@@ -24,3 +24,24 @@ FROM members m JOIN users u ON u.id = m.user_id
 WHERE m.tenant_id = @tenant_id AND (m.created_at, m.user_id) > (@after_time::timestamptz, @after_user::uuid)
 ORDER BY m.created_at, m.user_id
 LIMIT @page_size::int;
+
+-- LockTenant makes changes of a tenant's members take turns, so that the count of owners holds.
+-- name: LockTenant :one
+SELECT id FROM tenants WHERE id = @id FOR NO KEY UPDATE;
+
+-- name: CountMembers :one
+SELECT count(*) FROM members WHERE tenant_id = @tenant_id;
+
+-- name: CountOwners :one
+SELECT count(*) FROM members WHERE tenant_id = @tenant_id AND role = 'owner';
+
+-- name: MemberByID :one
+SELECT u.id, u.email, u.display_name, u.created_at AS user_created_at, m.role, m.created_at
+FROM members m JOIN users u ON u.id = m.user_id
+WHERE m.tenant_id = @tenant_id AND m.user_id = @user_id;
+
+-- name: ChangeMemberRole :exec
+UPDATE members SET role = @role WHERE tenant_id = @tenant_id AND user_id = @user_id;
+
+-- name: DeleteMember :exec
+DELETE FROM members WHERE tenant_id = @tenant_id AND user_id = @user_id;

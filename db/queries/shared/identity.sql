@@ -7,7 +7,7 @@ SELECT kid, public_key, verify_until FROM signing_keys WHERE verify_until IS NUL
 SELECT coalesce(max(number), 0)::bigint AS number FROM revocations;
 
 -- name: RevocationsAfter :many
-SELECT number, token_id, expires_at FROM revocations WHERE number > @after AND expires_at > now() ORDER BY number;
+SELECT number, token_id, expires_at, user_id, tenant_id FROM revocations WHERE number > @after AND expires_at > now() ORDER BY number;
 
 -- name: TenantByPublicID :one
 SELECT id FROM tenants WHERE public_id = @public_id;
@@ -21,3 +21,7 @@ WHERE t.public_id = @public_id AND m.user_id = @user_id;
 SELECT t.id, t.public_id, m.role
 FROM tenants t JOIN members m ON m.tenant_id = t.id
 WHERE t.slug = @slug AND m.user_id = @user_id;
+
+-- Notes that a session is in use, at most once in five minutes.
+-- name: TouchSession :exec
+UPDATE user_sessions SET last_used_at = now() WHERE user_id = @user_id AND id = @id AND last_used_at < now() - interval '5 minutes';

@@ -6,26 +6,48 @@ SELECT shard FROM tenant_shards WHERE tenant_id = @tenant_id;
 -- name: ShardEpoch :one
 SELECT epoch, address FROM shards WHERE id = @id;
 
+-- name: BoundLockWait :one
+-- In milliseconds, for the rest of the transaction.
+SELECT set_config('lock_timeout', @milliseconds::text, true);
+
 -- name: LockShardExclusive :exec
 -- Waits for every commit of the old owner that is under way.
 SELECT pg_advisory_xact_lock(7320, @shard::int);
 
 -- name: TakeShard :many
--- In a statement after the exclusive lock. Nothing comes back when another owner lives.
-UPDATE shards SET epoch = epoch + 1, owner = @new_owner::uuid, address = @address, expires_at = clock_timestamp() + make_interval(secs => @lease_seconds::float8),
+-- In a statement after the exclusive lock. Nothing comes back when another owner lives, unless it is the one that is known to be gone. Clean: the
+-- owner before gave the shard back in order, with every assignment recorded.
+WITH before AS (
+  SELECT s.id, s.owner IS NULL AS clean FROM shards s
+  WHERE s.id = @shard AND (s.owner IS NULL OR s.owner = @new_owner::uuid OR s.owner = @gone::uuid OR s.expires_at < clock_timestamp())
+)
+UPDATE shards SET epoch = epoch + 1, owner = @new_owner::uuid, address = '', expires_at = clock_timestamp() + make_interval(secs => @lease_seconds::float8),
   engine_time = greatest(engine_time, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
-WHERE id = @shard AND (owner IS NULL OR owner = @new_owner::uuid OR expires_at < clock_timestamp())
-RETURNING epoch, engine_time;
+FROM before
+WHERE shards.id = before.id AND (shards.owner IS NULL OR shards.owner = @new_owner::uuid OR shards.owner = @gone::uuid OR shards.expires_at < clock_timestamp())
+RETURNING shards.epoch, shards.engine_time, before.clean::boolean AS clean;
 
 -- name: RenewShards :many
--- One statement a process: keeps the leases and measures the offset to the clock of Postgres.
-UPDATE shards SET expires_at = clock_timestamp() + make_interval(secs => @lease_seconds::float8), engine_time = greatest(engine_time, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
-WHERE owner = @the_owner::uuid
-RETURNING id, epoch, engine_time;
+-- One statement a process: keeps its leases, measures the offset to the clock of Postgres, and shows who owns what.
+WITH kept AS (
+  UPDATE shards SET expires_at = clock_timestamp() + make_interval(secs => @lease_seconds::float8), engine_time = greatest(engine_time, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+  WHERE owner = @the_owner::uuid
+  RETURNING id, engine_time
+)
+SELECT s.id, s.epoch, coalesce(s.owner, '00000000-0000-0000-0000-000000000000'::uuid)::uuid AS owner, (s.owner IS NULL OR s.expires_at < clock_timestamp())::boolean AS free,
+  coalesce(kept.engine_time, 0)::bigint AS engine_time
+FROM shards s LEFT JOIN kept ON kept.id = s.id
+ORDER BY s.id;
 
 -- name: ReleaseShards :exec
-UPDATE shards SET owner = NULL, address = '', expires_at = '-infinity' WHERE owner = @the_owner::uuid;
+-- Gives shards back at once; with no list, all of the owner's. An owner that could not record everything stays named, so that its successor waits for the workers.
+UPDATE shards SET owner = CASE WHEN @clean::boolean THEN NULL ELSE owner END, address = '', expires_at = '-infinity'
+WHERE owner = @the_owner::uuid AND (id = ANY (@shards::int[]) OR cardinality(@shards::int[]) = 0);
 
--- name: FreeShards :many
--- Shards that nobody owns any more.
-SELECT id FROM shards WHERE owner IS NULL OR expires_at < clock_timestamp() ORDER BY id;
+-- name: Takeable :one
+-- Whether a take would succeed, before anybody is disturbed for it.
+SELECT (owner IS NULL OR owner = @new_owner::uuid OR owner = @gone::uuid OR expires_at < clock_timestamp())::boolean AS takeable FROM shards WHERE id = @shard;
+
+-- name: TerminateHolders :one
+-- Ends the backends that hold a shard's lock, and counts them.
+SELECT terminate_shard_holders(@shard)::int;

@@ -25,10 +25,18 @@ type Server struct {
 	// Owner is the tenant's owner, for calls to app.App.Identity; it signs in as Email("acme") with Password.
 	Owner    authn.Principal
 	Password string
+	// DatabaseURL is its database, for what the API does not show.
+	DatabaseURL string
 }
 
 // Start runs a server until the test ends. Its workers' grace is two seconds.
 func Start(t testing.TB) *Server {
+	t.Helper()
+	return StartOn(t, testkit.DatabaseURL(t))
+}
+
+// StartOn is Start on a migrated database of the caller's.
+func StartOn(t testing.TB, database string) *Server {
 	t.Helper()
 	log := testkit.Logger(t)
 	conn, err := testkit.NATS(t).Conn(bus.Options("test", log)...)
@@ -40,7 +48,7 @@ func Start(t testing.TB) *Server {
 	_, _ = rand.Read(key) // never fails
 	const grace, passwordKiB = 2 * time.Second, 8192
 	a, err := app.New(t.Context(), app.Config{
-		DatabaseURL: testkit.DatabaseURL(t), NATS: conn, Listener: listener, MasterKey: key, Log: log, Grace: grace, PasswordMemory: passwordKiB,
+		DatabaseURL: database, NATS: conn, Listener: listener, MasterKey: key, Log: log, Grace: grace, PasswordMemory: passwordKiB,
 	})
 	must(t, err)
 	t.Cleanup(a.Close)
@@ -58,7 +66,7 @@ func Start(t testing.TB) *Server {
 		t.Fatal(task.Err())
 	}
 	owner, password := tenant(t, a, "acme")
-	return &Server{App: a, Address: a.Address(), Owner: owner, Password: password}
+	return &Server{App: a, Address: a.Address(), Owner: owner, Password: password, DatabaseURL: database}
 }
 
 // Tenant makes a user with a tenant of its own and returns the user as its owner.

@@ -15,13 +15,16 @@ import (
 )
 
 // Register mounts the service. The options are the server's.
-func Register(mux rpc.Mux, svc *dispatcher.Service, options ...connect.HandlerOption) {
-	path, handler := workersv1connect.NewWorkerServiceHandler(&workers{svc}, options...)
+func Register(mux rpc.Mux, svc *dispatcher.Service, elsewhere Elsewhere, options ...connect.HandlerOption) {
+	path, handler := workersv1connect.NewWorkerServiceHandler(&workers{svc, elsewhere}, options...)
 	mux.Handle(path, handler, workersv1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerService"))
 }
 
 // workers implements WorkerService.
-type workers struct{ svc *dispatcher.Service }
+type workers struct {
+	svc       *dispatcher.Service
+	elsewhere Elsewhere
+}
 
 var _ workersv1connect.WorkerServiceHandler = (*workers)(nil)
 
@@ -42,20 +45,32 @@ func (w *workers) Listen(ctx context.Context, request *workersv1.ListenRequest, 
 
 // Report implements WorkerService.
 func (w *workers) Report(ctx context.Context, request *workersv1.ReportRequest) (*workersv1.ReportResponse, error) {
+	if there, out := w.holder(ctx, request.GetWorkerId()); there != nil {
+		return there.Report(out, request)
+	}
 	return w.svc.Report(ctx, caller(ctx), request)
 }
 
 // Heartbeat implements WorkerService.
 func (w *workers) Heartbeat(ctx context.Context, request *workersv1.HeartbeatRequest) (*workersv1.HeartbeatResponse, error) {
+	if there, out := w.holder(ctx, request.GetWorkerId()); there != nil {
+		return there.Heartbeat(out, request)
+	}
 	return w.svc.Heartbeat(ctx, caller(ctx), request)
 }
 
 // Log implements WorkerService.
 func (w *workers) Log(ctx context.Context, request *workersv1.LogRequest) (*workersv1.LogResponse, error) {
+	if there, out := w.holder(ctx, request.GetWorkerId()); there != nil {
+		return there.Log(out, request)
+	}
 	return w.svc.Log(ctx, caller(ctx), request)
 }
 
 // GetPayloads implements WorkerService.
 func (w *workers) GetPayloads(ctx context.Context, request *workersv1.GetPayloadsRequest) (*workersv1.GetPayloadsResponse, error) {
+	if there, out := w.holder(ctx, request.GetWorkerId()); there != nil {
+		return there.GetPayloads(out, request)
+	}
 	return w.svc.GetPayloads(ctx, caller(ctx), request)
 }

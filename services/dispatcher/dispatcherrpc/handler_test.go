@@ -74,7 +74,7 @@ func TestWorkerOverHTTP(t *testing.T) {
 	var token flow.ID
 	_, _ = rand.Read(token[:])
 	m := &mux{http.NewServeMux(), authn.Principal{Kind: authn.KindWorker, TenantID: tenant, TokenID: token, Role: "worker"}}
-	dispatcherrpc.Register(m, svc)
+	dispatcherrpc.Register(m, svc, dispatcherrpc.Elsewhere{})
 	server := httptest.NewServer(m.ServeMux)
 	t.Cleanup(server.Close)
 	client := workersv1connect.NewWorkerServiceClient(server.Client(), server.URL)

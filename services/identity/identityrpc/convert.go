@@ -24,13 +24,24 @@ func tenantToProto(tenant identity.Tenant) *identityv1.Tenant {
 
 func tokenToProto(token identity.Token) *identityv1.Token {
 	form := &identityv1.Token{
-		Id: typeid.Format(typeid.Token, token.ID), Name: token.Name, Kind: kindToProto(token.Kind), Role: roleToProto(token.Role), Scopes: token.Scopes,
+		Id: typeid.Format(typeid.Token, token.ID), Name: token.Name, Kind: kindToProto(token.Kind), Role: roleToProto(token.Role), Scopes: token.Scopes, Creator: token.Creator,
 		CreateTime: timestamppb.New(token.Created), ExpireTime: timestamppb.New(token.Expires),
 	}
 	if token.Revoked != nil {
 		form.RevokeTime = timestamppb.New(*token.Revoked)
 	}
 	return form
+}
+
+func memberToProto(member identity.Member) *identityv1.Member {
+	return &identityv1.Member{User: userToProto(member.User), Role: roleToProto(member.Role), CreateTime: timestamppb.New(member.Joined)}
+}
+
+func sessionToProto(session identity.OpenSession) *identityv1.Session {
+	return &identityv1.Session{
+		Id: typeid.Format(typeid.Session, session.ID), CreateTime: timestamppb.New(session.Created), LastUseTime: timestamppb.New(session.LastUsed),
+		ExpireTime: timestamppb.New(session.Expires), UserAgent: session.UserAgent, Address: session.Address, Current: session.Current,
+	}
 }
 
 func kindToProto(kind string) identityv1.TokenKind {

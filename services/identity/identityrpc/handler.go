@@ -16,8 +16,9 @@ import (
 	"github.com/tenon-run/tenon/services/identity"
 )
 
-// Register puts the service's methods on mux. opts are those that the mux's server gives.
+// Register puts the service's methods and the key set (KeySetPath) on mux. opts are those that the mux's server gives.
 func Register(mux rpc.Mux, svc *identity.Service, opts ...connect.HandlerOption) {
+	mux.HandleHTTP("GET "+KeySetPath, keySet(svc))
 	path, served := identityv1connect.NewIdentityServiceHandler(&handler{svc: svc}, opts...)
 	mux.Handle(path, served, identityv1.File_tenon_identity_v1_identity_proto.Services().ByName("IdentityService"))
 }
@@ -47,6 +48,37 @@ func (h *handler) SignOut(ctx context.Context, _ *identityv1.SignOutRequest) (*i
 		return nil, err
 	}
 	return &identityv1.SignOutResponse{}, nil
+}
+
+func (h *handler) ListSessions(ctx context.Context, req *identityv1.ListSessionsRequest) (*identityv1.ListSessionsResponse, error) {
+	list, next, err := h.svc.ListSessions(ctx, authn.From(ctx), identity.Page{Size: req.GetPageSize(), Token: req.GetPageToken()})
+	if err != nil {
+		return nil, err
+	}
+	answer := &identityv1.ListSessionsResponse{NextPageToken: next}
+	for _, item := range list {
+		answer.Sessions = append(answer.Sessions, sessionToProto(item))
+	}
+	return answer, nil
+}
+
+func (h *handler) SignOutSession(ctx context.Context, req *identityv1.SignOutSessionRequest) (*identityv1.SignOutSessionResponse, error) {
+	id, err := parseID(typeid.Session, "session_id", req.GetSessionId())
+	if err != nil {
+		return nil, err
+	}
+	if err := h.svc.SignOutSession(ctx, authn.From(ctx), id); err != nil {
+		return nil, err
+	}
+	return &identityv1.SignOutSessionResponse{}, nil
+}
+
+func (h *handler) SignOutOtherSessions(ctx context.Context, _ *identityv1.SignOutOtherSessionsRequest) (*identityv1.SignOutOtherSessionsResponse, error) {
+	ended, err := h.svc.SignOutOtherSessions(ctx, authn.From(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.SignOutOtherSessionsResponse{Ended: int32(ended)}, nil //nolint:gosec // a user has fewer sessions
 }
 
 func (h *handler) WhoAmI(ctx context.Context, _ *identityv1.WhoAmIRequest) (*identityv1.WhoAmIResponse, error) {
@@ -102,11 +134,40 @@ func (h *handler) ListMembers(ctx context.Context, req *identityv1.ListMembersRe
 	}
 	answer := &identityv1.ListMembersResponse{NextPageToken: next}
 	for _, item := range list {
-		answer.Members = append(answer.Members, &identityv1.Member{
-			User: userToProto(item.User), Role: roleToProto(item.Role), CreateTime: timestamppb.New(item.Joined),
-		})
+		answer.Members = append(answer.Members, memberToProto(item))
 	}
 	return answer, nil
+}
+
+func (h *handler) AddMember(ctx context.Context, req *identityv1.AddMemberRequest) (*identityv1.AddMemberResponse, error) {
+	member, err := h.svc.AddMember(ctx, authn.From(ctx), req.GetEmail(), roleFromProto(req.GetRole()))
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.AddMemberResponse{Member: memberToProto(member)}, nil
+}
+
+func (h *handler) ChangeMemberRole(ctx context.Context, req *identityv1.ChangeMemberRoleRequest) (*identityv1.ChangeMemberRoleResponse, error) {
+	user, err := parseID(typeid.User, "user_id", req.GetUserId())
+	if err != nil {
+		return nil, err
+	}
+	member, err := h.svc.ChangeMemberRole(ctx, authn.From(ctx), user, roleFromProto(req.GetRole()))
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.ChangeMemberRoleResponse{Member: memberToProto(member)}, nil
+}
+
+func (h *handler) RemoveMember(ctx context.Context, req *identityv1.RemoveMemberRequest) (*identityv1.RemoveMemberResponse, error) {
+	user, err := parseID(typeid.User, "user_id", req.GetUserId())
+	if err != nil {
+		return nil, err
+	}
+	if err := h.svc.RemoveMember(ctx, authn.From(ctx), user); err != nil {
+		return nil, err
+	}
+	return &identityv1.RemoveMemberResponse{}, nil
 }
 
 func (h *handler) CreateToken(ctx context.Context, req *identityv1.CreateTokenRequest) (*identityv1.CreateTokenResponse, error) {
@@ -134,13 +195,22 @@ func (h *handler) ListTokens(ctx context.Context, req *identityv1.ListTokensRequ
 }
 
 func (h *handler) RevokeToken(ctx context.Context, req *identityv1.RevokeTokenRequest) (*identityv1.RevokeTokenResponse, error) {
-	id, err := typeid.Parse(typeid.Token, req.GetTokenId())
+	id, err := parseID(typeid.Token, "token_id", req.GetTokenId())
 	if err != nil {
-		return nil, fault.InvalidField("token_id", "%s", err)
+		return nil, err
 	}
-	token, err := h.svc.RevokeToken(ctx, authn.From(ctx), flow.ID(id))
+	token, err := h.svc.RevokeToken(ctx, authn.From(ctx), id)
 	if err != nil {
 		return nil, err
 	}
 	return &identityv1.RevokeTokenResponse{Token: tokenToProto(token)}, nil
+}
+
+// parseID reads the TypeID in a field of a request.
+func parseID(prefix, field, text string) (flow.ID, error) {
+	id, err := typeid.Parse(prefix, text)
+	if err != nil {
+		return flow.ID{}, fault.InvalidField(field, "%s", err)
+	}
+	return flow.ID(id), nil
 }

@@ -3,8 +3,12 @@ package identityrpc
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,8 +37,8 @@ func (m plainMux) HandleHTTP(pattern string, handler http.Handler) {
 	m.ServeMux.Handle(pattern, handler)
 }
 
-// setup serves the service over HTTP, with a stand-in for internal/rpc's authentication, and returns a client.
-func setup(t *testing.T) identityv1connect.IdentityServiceClient {
+// setup serves the service over HTTP, with a stand-in for internal/rpc's authentication, and returns a client and the server.
+func setup(t *testing.T) (identityv1connect.IdentityServiceClient, *httptest.Server) {
 	t.Helper()
 	pool, messages := testkit.Database(t), testkit.Bus(t)
 	authorizer, err := authz.New()
@@ -73,10 +77,11 @@ func setup(t *testing.T) identityv1connect.IdentityServiceClient {
 			http.Error(w, err.Error(), http.StatusUnauthorized)
 			return
 		}
-		mux.ServeHTTP(w, r.WithContext(authn.With(r.Context(), p)))
+		ctx := authn.WithOrigin(authn.With(r.Context(), p), authn.Origin{Address: "192.0.2.1", UserAgent: r.UserAgent()})
+		mux.ServeHTTP(w, r.WithContext(ctx))
 	}))
 	t.Cleanup(server.Close)
-	return identityv1connect.NewIdentityServiceClient(server.Client(), server.URL)
+	return identityv1connect.NewIdentityServiceClient(server.Client(), server.URL), server
 }
 
 // as makes a context whose calls carry a token and a tenant.
@@ -91,7 +96,7 @@ func as(t *testing.T, token, tenant string) context.Context {
 }
 
 func TestEveryMethodOverTheWire(t *testing.T) {
-	client := setup(t)
+	client, _ := setup(t)
 	up, err := client.SignUp(t.Context(), &identityv1.SignUpRequest{Email: "ann@example.com", Password: "correct horse battery", DisplayName: "Ann"})
 	if err != nil || up.GetUser().GetDisplayName() != "Ann" {
 		t.Fatalf("%v %v", up, err)
@@ -138,7 +143,127 @@ func TestEveryMethodOverTheWire(t *testing.T) {
 	if _, err := client.RevokeToken(as(t, session, "acme"), &identityv1.RevokeTokenRequest{TokenId: "tok_no"}); err == nil {
 		t.Error("an id that is none was accepted")
 	}
+	if list.GetTokens()[0].GetCreator() != up.GetUser().GetId() {
+		t.Errorf("the token was made by %q", list.GetTokens()[0].GetCreator())
+	}
 	if _, err := client.SignOut(as(t, session, ""), &identityv1.SignOutRequest{}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestMembersOverTheWire(t *testing.T) {
+	client, _ := setup(t)
+	owner, err := client.SignUp(t.Context(), &identityv1.SignUpRequest{Email: "ann@example.com", Password: "correct horse battery"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob, err := client.SignUp(t.Context(), &identityv1.SignUpRequest{Email: "bob@example.com", Password: "correct horse battery"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CreateTenant(as(t, owner.GetSessionToken(), ""), &identityv1.CreateTenantRequest{Slug: "acme"}); err != nil {
+		t.Fatal(err)
+	}
+	call := as(t, owner.GetSessionToken(), "acme")
+	added, err := client.AddMember(call, &identityv1.AddMemberRequest{Email: "bob@example.com", Role: identityv1.Role_ROLE_VIEWER})
+	if err != nil || added.GetMember().GetUser().GetId() != bob.GetUser().GetId() || added.GetMember().GetRole() != identityv1.Role_ROLE_VIEWER {
+		t.Fatalf("%v %v", added, err)
+	}
+	changed, err := client.ChangeMemberRole(call, &identityv1.ChangeMemberRoleRequest{UserId: bob.GetUser().GetId(), Role: identityv1.Role_ROLE_ADMIN})
+	if err != nil || changed.GetMember().GetRole() != identityv1.Role_ROLE_ADMIN || changed.GetMember().GetUser().GetEmail() != "bob@example.com" {
+		t.Fatalf("%v %v", changed, err)
+	}
+	if _, err := client.RemoveMember(call, &identityv1.RemoveMemberRequest{UserId: bob.GetUser().GetId()}); err != nil {
+		t.Fatal(err)
+	}
+	members, err := client.ListMembers(call, &identityv1.ListMembersRequest{})
+	if err != nil || len(members.GetMembers()) != 1 {
+		t.Errorf("%v %v", members, err)
+	}
+	for name, err := range map[string]error{
+		"change": second(client.ChangeMemberRole(call, &identityv1.ChangeMemberRoleRequest{UserId: "usr_no", Role: identityv1.Role_ROLE_ADMIN})),
+		"remove": second(client.RemoveMember(call, &identityv1.RemoveMemberRequest{UserId: "ses_no"})),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "user_id") {
+			t.Errorf("%s with an id that is none: %v", name, err)
+		}
+	}
+}
+
+func second[A any](_ A, err error) error { return err }
+
+func TestSessionsOverTheWire(t *testing.T) {
+	client, _ := setup(t)
+	ann, err := client.SignUp(t.Context(), &identityv1.SignUpRequest{Email: "ann@example.com", Password: "correct horse battery"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := client.SignIn(t.Context(), &identityv1.SignInRequest{Email: "ann@example.com", Password: "correct horse battery"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	call := as(t, ann.GetSessionToken(), "")
+	list, err := client.ListSessions(call, &identityv1.ListSessionsRequest{})
+	if err != nil || len(list.GetSessions()) != 4 {
+		t.Fatalf("%v %v", list, err)
+	}
+	mine := list.GetSessions()[3]
+	if !mine.GetCurrent() || mine.GetAddress() != "192.0.2.1" || !strings.HasPrefix(mine.GetUserAgent(), "connect-go/") || !mine.GetLastUseTime().IsValid() ||
+		!mine.GetExpireTime().AsTime().Equal(ann.GetExpireTime().AsTime()) || !mine.GetCreateTime().IsValid() {
+		t.Errorf("%v", mine)
+	}
+	if _, err := client.SignOutSession(call, &identityv1.SignOutSessionRequest{SessionId: list.GetSessions()[0].GetId()}); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.SignOutSession(call, &identityv1.SignOutSessionRequest{SessionId: "tok_no"}); err == nil || !strings.Contains(err.Error(), "session_id") {
+		t.Errorf("an id that is none: %v", err)
+	}
+	if others, err := client.SignOutOtherSessions(call, &identityv1.SignOutOtherSessionsRequest{}); err != nil || others.GetEnded() != 2 {
+		t.Errorf("%v %v", others, err)
+	}
+}
+
+func TestKeySetIsPublicAndCached(t *testing.T) {
+	client, server := setup(t)
+	up, err := client.SignUp(t.Context(), &identityv1.SignUpRequest{Email: "ann@example.com", Password: "correct horse battery"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(method, tag string) *http.Response {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, server.URL+KeySetPath, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tag != "" {
+			request.Header.Set("If-None-Match", tag)
+		}
+		answer, err := server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = answer.Body.Close() })
+		return answer
+	}
+	answer := get(http.MethodGet, "")
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK || answer.Header.Get("Cache-Control") != "public, max-age=300" ||
+		answer.Header.Get("Content-Type") != "application/jwk-set+json" {
+		t.Errorf("%s %v %v", answer.Status, answer.Header, err)
+	}
+	header, err := base64.RawURLEncoding.DecodeString(up.GetSessionToken()[:strings.Index(up.GetSessionToken(), ".")])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named struct{ Kid string }
+	if err := json.Unmarshal(header, &named); err != nil || named.Kid == "" || !strings.Contains(string(text), `"kid":"`+named.Kid+`"`) || strings.Contains(string(text), `"d"`) {
+		t.Errorf("the token names %q, the set is %s, %v", named.Kid, text, err)
+	}
+	if again := get(http.MethodGet, answer.Header.Get("ETag")); again.StatusCode != http.StatusNotModified {
+		t.Errorf("the same again: %s", again.Status)
+	}
+	if again := get(http.MethodPost, ""); again.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %s", again.Status)
 	}
 }

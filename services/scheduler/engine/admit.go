@@ -72,7 +72,7 @@ func knownRun(to Ref, have *Row, hash []byte, child bool) *TriggerReply {
 		return &TriggerReply{To: to, ID: have.RunID()}
 	}
 	return &TriggerReply{To: to, ID: have.RunID(), Refusal: &Refusal{
-		Code: "already_exists", Reason: "RUN_EXISTS", Field: "run_id",
+		Code: "already_exists", Reason: "RUN_EXISTS", Field: "run.run_id",
 		Message: "a run with this id exists with other contents: use a new id for a new run",
 	}}
 }

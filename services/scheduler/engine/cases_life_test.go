@@ -93,7 +93,7 @@ func TestTheSameTriggerTwiceMakesOneRun(t *testing.T) {
 		if r := again(id[:]); r.Created || r.Refusal != nil || r.ID != id {
 			t.Fatalf("%s: the same contents were answered with %+v", when, r)
 		}
-		if r := again([]byte("other")); r.Refusal == nil || r.Refusal.Code != "already_exists" || r.Refusal.Field != "run_id" {
+		if r := again([]byte("other")); r.Refusal == nil || r.Refusal.Code != "already_exists" || r.Refusal.Field != "run.run_id" {
 			t.Fatalf("%s: other contents were answered with %+v", when, r)
 		}
 	}

@@ -61,7 +61,9 @@ func TestSameSeedAndInputsGiveTheSameOutputs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := playScenario(t, drawScenario(t), true)
 		for _, seed := range w.seeds {
-			replay(t, w.cfg, seed, w.history[seed])
+			cfg := w.cfg
+			cfg.NoHold = w.clean[seed]
+			replay(t, cfg, seed, w.history[seed])
 		}
 	})
 }
@@ -70,7 +72,9 @@ func replay(t simT, cfg Config, seed [32]byte, steps []simStep) {
 	s := New(cfg, seed)
 	for i, step := range steps {
 		var out Output
-		if step.load != 0 {
+		if step.over {
+			out = s.HandOver(time.UnixMicro(step.now))
+		} else if step.load != 0 {
 			out = s.LoadTenant(time.UnixMicro(step.now), step.load)
 		} else {
 			out = s.Step(time.UnixMicro(step.now), step.in)

@@ -79,7 +79,7 @@ func (s *Shard) tenantLoaded(t *tenant, in *TenantLoaded) {
 	}
 	in.Timers.Asked = in.Asked
 	s.timersLoaded(t, &in.Timers)
-	if in.Any {
+	if in.Any && !s.cfg.NoHold {
 		t.holdUntil = s.now + s.cfg.Hold
 		s.setTimer(timer{at: t.holdUntil, kind: holdDue, tenant: t.id})
 	}

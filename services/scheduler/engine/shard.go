@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -19,6 +21,7 @@ type Config struct {
 	Hold        int64 // how long a tenant with open runs waits for workers to come back after a take-over; default 1 s
 	Window      int   // rows of a lane kept in memory; default 1,000
 	MaxRuns     int   // runs kept in memory beyond what is in flight; default 10,000
+	NoHold      bool  // the owner before handed the shard over in order, so that every assignment is recorded: nobody needs to wait for workers
 }
 
 // WithDefaults fills in what is zero.
@@ -62,6 +65,7 @@ type Shard struct {
 	asking      []int64            // steps of the asks without an answer, in order
 	sweepAt     int                // number of timers at which the outdated ones are dropped
 	waiting     map[RunKey][]Input // inputs that wait for a run to be read
+	leaving     bool               // handed over: nothing is sent any more
 	out         Output
 }
 
@@ -110,6 +114,26 @@ func (s *Shard) LoadTenant(now time.Time, tenantID int64) Output {
 	return s.finish()
 }
 
+// HandOver is the shard's last step but for Committed: it records every assignment that is not recorded yet, so that the next owner knows what
+// is out without asking anybody, and sends nothing.
+func (s *Shard) HandOver(now time.Time) Output {
+	s.begin(now)
+	s.leaving = true
+	var young []*row
+	for _, a := range s.assignments {
+		if !a.recorded {
+			young = append(young, a.row)
+		}
+	}
+	slices.SortFunc(young, func(a, b *row) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), bytes.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.TaskNo, b.TaskNo))
+	})
+	for _, w := range young {
+		s.touch(w)
+	}
+	return s.finish()
+}
+
 // Step applies inputs in order at one instant.
 func (s *Shard) Step(now time.Time, in []Input) Output {
 	s.begin(now)
@@ -132,7 +156,7 @@ func (s *Shard) finish() Output {
 	for i := 0; i < len(s.marked); i++ {
 		t := s.marked[i]
 		t.marked = false
-		if t.match && t.ready {
+		if t.match && t.ready && !s.leaving {
 			t.match = false
 			s.matchTenant(t)
 		}

@@ -41,7 +41,7 @@ func playScenario(t simT, sc simScenario, recording bool) *simWorld {
 	t.Helper()
 	w := newSimWorld(t, sc.config(), sc.Seed)
 	if recording {
-		w.history = make(map[[32]byte][]simStep)
+		w.history, w.clean = make(map[[32]byte][]simStep), make(map[[32]byte]bool)
 	}
 	c := &simChaos{simWorld: w, sc: sc}
 	for i := range sc.Plans {
@@ -315,7 +315,11 @@ func (c *simChaos) takeOver() {
 		}
 	}
 	c.crashes++
-	c.crash()
+	if c.rnd.IntN(2) == 0 {
+		c.handOver()
+	} else {
+		c.crash()
+	}
 	for _, id := range unanswered {
 		c.start(id, false)
 	}

@@ -40,6 +40,7 @@ type simAttempt struct {
 type simStep struct {
 	now  int64
 	load int64 // a tenant to load, else a step
+	over bool  // the hand-over
 	in   []Input
 	out  Output
 }
@@ -79,6 +80,8 @@ type simWorld struct {
 	seed      [32]byte
 	seeds     [][32]byte
 	restarts  int
+	handed    bool // the last owner handed over in order
+	clean     map[[32]byte]bool
 }
 
 func newSimWorld(t simT, cfg Config, seed uint64) *simWorld {
@@ -97,7 +100,7 @@ func (w *simWorld) boot() {
 		w.seed[i] = byte(w.rnd.Uint32())
 	}
 	w.seeds = append(w.seeds, w.seed)
-	w.shard = New(w.cfg, w.seed)
+	w.shard = New(w.config(), w.seed)
 	w.inbox, w.late, w.pending, w.reads, w.answers = nil, nil, nil, nil, nil
 	w.open, w.done = make(map[Ref]Input), make(map[Ref]func(Effect))
 	w.emitted, w.lastRank = make(map[simRow]Row), make(map[simLine]int64)
@@ -110,6 +113,43 @@ func (w *simWorld) boot() {
 		out := w.shard.LoadTenant(time.UnixMicro(w.now), simTenant)
 		w.record(simStep{now: w.now, load: simTenant, out: out})
 		w.take(out)
+	}
+}
+
+// config is the shard's, by how the owner before left.
+func (w *simWorld) config() Config {
+	cfg := w.cfg
+	cfg.NoHold = w.handed
+	if w.clean != nil {
+		w.clean[w.seed] = w.handed
+	}
+	return cfg
+}
+
+// handOver ends the owner in order: everything is recorded and committed, and the next one starts soon.
+func (w *simWorld) handOver() {
+	w.t.Helper()
+	out := w.shard.HandOver(time.UnixMicro(w.now))
+	w.record(simStep{now: w.now, over: true, out: out})
+	for _, e := range out.Effects {
+		if _, sends := e.(*Assign); sends {
+			w.t.Fatalf("the hand-over sent %+v", e)
+		}
+	}
+	w.take(out)
+	for len(w.pending) > 0 {
+		w.commit()
+	}
+	for _, x := range w.workers {
+		x.readAll()
+	}
+	w.now += w.rnd.Int64N(100_000)
+	w.restarts++
+	w.handed = true
+	w.boot()
+	w.handed = false
+	for _, x := range w.workers {
+		x.reattach()
 	}
 }
 

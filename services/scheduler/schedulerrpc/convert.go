@@ -10,7 +10,6 @@ import (
 
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
-	"github.com/tenon-run/tenon/internal/rpc"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	"github.com/tenon-run/tenon/proto/typeid"
 	"github.com/tenon-run/tenon/services/scheduler"
@@ -23,9 +22,10 @@ func traceparent(ctx context.Context) string {
 	return carrier["traceparent"]
 }
 
-func newRun(w *runsv1.NewRun) scheduler.NewRun {
+func newRun(w *runsv1.NewRun, trace string) scheduler.NewRun {
 	out := scheduler.NewRun{
 		Workflow: w.GetWorkflow(), Version: int(w.GetWorkflowVersion()), Priority: -1, Input: []byte(w.GetInputJson()), FirstSend: w.GetFirstSend(),
+		Traceparent: trace,
 	}
 	if w.Priority != nil {
 		out.Priority = int(w.GetPriority())
@@ -60,7 +60,7 @@ func itemError(err error, place string) *runsv1.ItemError {
 		return nil
 	}
 	f := fault.Of(err)
-	out := &runsv1.ItemError{Code: rpc.ToConnect(err, "").Code().String(), Reason: f.Reason, Message: f.Message}
+	out := &runsv1.ItemError{Code: f.Code.String(), Reason: f.Reason, Message: f.Message}
 	if len(f.Fields) > 0 {
 		out.Message = f.Fields[0].Message
 		out.Field = f.Fields[0].Path

@@ -25,7 +25,7 @@ func Register(mux rpc.Mux, svc *scheduler.Service, opts ...connect.HandlerOption
 type server struct{ svc *scheduler.Service }
 
 func (s *server) Trigger(ctx context.Context, req *runsv1.TriggerRequest) (*runsv1.TriggerResponse, error) {
-	done, err := s.trigger(ctx, []*runsv1.NewRun{req.GetRun()})
+	done, err := s.trigger(ctx, req.GetRun())
 	if err != nil {
 		return nil, err
 	}
@@ -35,18 +35,20 @@ func (s *server) Trigger(ctx context.Context, req *runsv1.TriggerRequest) (*runs
 	return &runsv1.TriggerResponse{RunId: runID(done[0].ID), Created: done[0].Created}, nil
 }
 
-func (s *server) trigger(ctx context.Context, wanted []*runsv1.NewRun) ([]scheduler.Triggered, error) {
-	trace := traceparent(ctx)
-	runs := make([]scheduler.NewRun, len(wanted))
-	for i, w := range wanted {
-		runs[i] = newRun(w)
-		runs[i].Traceparent = trace
-	}
-	return s.svc.Trigger(ctx, runs)
+func (s *server) trigger(ctx context.Context, wanted *runsv1.NewRun) ([]scheduler.Triggered, error) {
+	return s.svc.Trigger(ctx, []scheduler.NewRun{newRun(wanted, traceparent(ctx))})
 }
 
 func (s *server) TriggerBulk(ctx context.Context, req *runsv1.TriggerBulkRequest) (*runsv1.TriggerBulkResponse, error) {
-	done, err := s.trigger(ctx, req.GetRuns())
+	trace := traceparent(ctx)
+	runs := make([]scheduler.NewRun, len(req.GetRuns()))
+	for i, w := range req.GetRuns() {
+		runs[i] = newRun(w, trace)
+		if err := rpc.ValidateItem(w, "run"); err != nil { // a single run has passed this at the door
+			runs[i].Err = err
+		}
+	}
+	done, err := s.svc.Trigger(ctx, runs)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +68,7 @@ func (s *server) TriggerAndWait(ctx context.Context, req *runsv1.TriggerAndWaitR
 		ctx, cancel = context.WithTimeout(ctx, t.AsDuration())
 		defer cancel()
 	}
-	done, err := s.trigger(ctx, []*runsv1.NewRun{req.GetRun()})
+	done, err := s.trigger(ctx, req.GetRun())
 	if err != nil {
 		return nil, err
 	}

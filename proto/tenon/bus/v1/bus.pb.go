@@ -2625,6 +2625,79 @@ func (x *SessionsWanted) GetEpoch() int64 {
 	return 0
 }
 
+// Presence is what a process says of itself, about once a second and whenever it changes.
+type Presence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bus's name of this start of the process.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Of the services it runs: identity, registry, scheduler, dispatcher, ingest, frontend.
+	Services []string `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
+	// Where other processes reach its port, for example "http://10.0.0.5:8080".
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// It is stopping and takes no more work.
+	Leaving       bool `protobuf:"varint,4,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Presence) Reset() {
+	*x = Presence{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Presence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Presence) ProtoMessage() {}
+
+func (x *Presence) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Presence.ProtoReflect.Descriptor instead.
+func (*Presence) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Presence) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Presence) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *Presence) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Presence) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
 // Revoked is one revocation; Beacon carries the running number of the newest.
 type Revoked struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2638,7 +2711,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2723,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2736,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{35}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Revoked) GetNumber() int64 {
@@ -2696,7 +2769,7 @@ type Beacon struct {
 
 func (x *Beacon) Reset() {
 	*x = Beacon{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2708,7 +2781,7 @@ func (x *Beacon) String() string {
 func (*Beacon) ProtoMessage() {}
 
 func (x *Beacon) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2721,7 +2794,7 @@ func (x *Beacon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beacon.ProtoReflect.Descriptor instead.
 func (*Beacon) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{36}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Beacon) GetNumber() int64 {
@@ -2934,7 +3007,12 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x05final\x18\x03 \x01(\bR\x05final\"<\n" +
 	"\x0eSessionsWanted\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\"V\n" +
+	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\"v\n" +
+	"\bPresence\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12\x1a\n" +
+	"\bservices\x18\x02 \x03(\tR\bservices\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x18\n" +
+	"\aleaving\x18\x04 \x01(\bR\aleaving\"V\n" +
 	"\aRevoked\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x19\n" +
 	"\btoken_id\x18\x02 \x01(\tR\atokenId\x12\x18\n" +
@@ -2965,7 +3043,7 @@ func file_tenon_bus_v1_bus_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_bus_v1_bus_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tenon_bus_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_tenon_bus_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_tenon_bus_v1_bus_proto_goTypes = []any{
 	(ReportKind)(0),           // 0: tenon.bus.v1.ReportKind
 	(*ShardRequest)(nil),      // 1: tenon.bus.v1.ShardRequest
@@ -3003,10 +3081,11 @@ var file_tenon_bus_v1_bus_proto_goTypes = []any{
 	(*RunNotices)(nil),        // 33: tenon.bus.v1.RunNotices
 	(*RunNotice)(nil),         // 34: tenon.bus.v1.RunNotice
 	(*SessionsWanted)(nil),    // 35: tenon.bus.v1.SessionsWanted
-	(*Revoked)(nil),           // 36: tenon.bus.v1.Revoked
-	(*Beacon)(nil),            // 37: tenon.bus.v1.Beacon
-	(*v1.ItemError)(nil),      // 38: tenon.runs.v1.ItemError
-	(*v1.TaskError)(nil),      // 39: tenon.runs.v1.TaskError
+	(*Presence)(nil),          // 36: tenon.bus.v1.Presence
+	(*Revoked)(nil),           // 37: tenon.bus.v1.Revoked
+	(*Beacon)(nil),            // 38: tenon.bus.v1.Beacon
+	(*v1.ItemError)(nil),      // 39: tenon.runs.v1.ItemError
+	(*v1.TaskError)(nil),      // 40: tenon.runs.v1.TaskError
 }
 var file_tenon_bus_v1_bus_proto_depIdxs = []int32{
 	5,  // 0: tenon.bus.v1.ShardRequest.trigger:type_name -> tenon.bus.v1.TriggerRuns
@@ -3030,20 +3109,20 @@ var file_tenon_bus_v1_bus_proto_depIdxs = []int32{
 	4,  // 18: tenon.bus.v1.TriggerRun.input:type_name -> tenon.bus.v1.Payload
 	7,  // 19: tenon.bus.v1.TriggerRun.parent:type_name -> tenon.bus.v1.Parent
 	9,  // 20: tenon.bus.v1.TriggerRunsReply.runs:type_name -> tenon.bus.v1.TriggerRunReply
-	38, // 21: tenon.bus.v1.TriggerRunReply.error:type_name -> tenon.runs.v1.ItemError
+	39, // 21: tenon.bus.v1.TriggerRunReply.error:type_name -> tenon.runs.v1.ItemError
 	7,  // 22: tenon.bus.v1.CancelRun.parent:type_name -> tenon.bus.v1.Parent
-	38, // 23: tenon.bus.v1.RunReply.error:type_name -> tenon.runs.v1.ItemError
+	39, // 23: tenon.bus.v1.RunReply.error:type_name -> tenon.runs.v1.ItemError
 	7,  // 24: tenon.bus.v1.AwaitRuns.parent:type_name -> tenon.bus.v1.Parent
-	38, // 25: tenon.bus.v1.AwaitRunsReply.error:type_name -> tenon.runs.v1.ItemError
+	39, // 25: tenon.bus.v1.AwaitRunsReply.error:type_name -> tenon.runs.v1.ItemError
 	17, // 26: tenon.bus.v1.PeekRunsReply.runs:type_name -> tenon.bus.v1.PeekedRun
 	18, // 27: tenon.bus.v1.PeekedRun.tasks:type_name -> tenon.bus.v1.PeekedTask
 	20, // 28: tenon.bus.v1.OpenSession.held:type_name -> tenon.bus.v1.HeldAssignment
-	38, // 29: tenon.bus.v1.OpenSessionReply.error:type_name -> tenon.runs.v1.ItemError
+	39, // 29: tenon.bus.v1.OpenSessionReply.error:type_name -> tenon.runs.v1.ItemError
 	7,  // 30: tenon.bus.v1.CheckParent.parent:type_name -> tenon.bus.v1.Parent
 	26, // 31: tenon.bus.v1.Reports.items:type_name -> tenon.bus.v1.ReportItem
 	0,  // 32: tenon.bus.v1.ReportItem.kind:type_name -> tenon.bus.v1.ReportKind
 	4,  // 33: tenon.bus.v1.ReportItem.output:type_name -> tenon.bus.v1.Payload
-	39, // 34: tenon.bus.v1.ReportItem.error:type_name -> tenon.runs.v1.TaskError
+	40, // 34: tenon.bus.v1.ReportItem.error:type_name -> tenon.runs.v1.TaskError
 	29, // 35: tenon.bus.v1.DispatcherOrder.sessions:type_name -> tenon.bus.v1.SessionOrder
 	30, // 36: tenon.bus.v1.SessionOrder.assignments:type_name -> tenon.bus.v1.OrderedAssignment
 	32, // 37: tenon.bus.v1.SessionOrder.cancels:type_name -> tenon.bus.v1.OrderedCancel
@@ -3090,7 +3169,7 @@ func file_tenon_bus_v1_bus_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_bus_v1_bus_proto_rawDesc), len(file_tenon_bus_v1_bus_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -34,11 +34,11 @@ const (
 	Role_ROLE_UNSPECIFIED Role = 0
 	// Everything, the tenant itself included.
 	Role_ROLE_OWNER Role = 1
-	// Everything but the tenant itself.
+	// Everything but the tenant itself and its owners.
 	Role_ROLE_ADMIN Role = 2
-	// Workflows, runs and workers; no members, no tokens.
+	// Workflows, runs and workers; no members, no tokens, not even to read them.
 	Role_ROLE_DEVELOPER Role = 3
-	// Reads everything but secrets.
+	// Reads the tenant, its workflows and its runs; no members, no tokens.
 	Role_ROLE_VIEWER Role = 4
 )
 
@@ -351,7 +351,9 @@ type Token struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Unset while the token is good.
-	RevokeTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	// Who made it: the TypeID of a user or of an API token.
+	Creator       string `protobuf:"bytes,9,opt,name=creator,proto3" json:"creator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +444,111 @@ func (x *Token) GetRevokeTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Token) GetCreator() string {
+	if x != nil {
+		return x.Creator
+	}
+	return ""
+}
+
+// Session is one sign-in of a user, in a browser or a program.
+type Session struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// TypeID, for example "ses_01jd...". It is also the session token's "jti" claim.
+	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it was used last, up to five minutes behind.
+	LastUseTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
+	ExpireTime  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// What signed in, as it called itself; at most 256 bytes, empty when it did not.
+	UserAgent string `protobuf:"bytes,5,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// Where it signed in from: an IPv4 address or an IPv6 /64; empty when not known.
+	Address string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	// Set for the session that the call is made with.
+	Current       bool `protobuf:"varint,7,opt,name=current,proto3" json:"current,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Session) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Session) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Session) GetLastUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUseTime
+	}
+	return nil
+}
+
+func (x *Session) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Session) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *Session) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Session) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
 type SignUpRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Email string                 `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
@@ -454,7 +561,7 @@ type SignUpRequest struct {
 
 func (x *SignUpRequest) Reset() {
 	*x = SignUpRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[4]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +573,7 @@ func (x *SignUpRequest) String() string {
 func (*SignUpRequest) ProtoMessage() {}
 
 func (x *SignUpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[4]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +586,7 @@ func (x *SignUpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignUpRequest.ProtoReflect.Descriptor instead.
 func (*SignUpRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{4}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SignUpRequest) GetEmail() string {
@@ -515,7 +622,7 @@ type SignUpResponse struct {
 
 func (x *SignUpResponse) Reset() {
 	*x = SignUpResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[5]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +634,7 @@ func (x *SignUpResponse) String() string {
 func (*SignUpResponse) ProtoMessage() {}
 
 func (x *SignUpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[5]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +647,7 @@ func (x *SignUpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignUpResponse.ProtoReflect.Descriptor instead.
 func (*SignUpResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{5}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SignUpResponse) GetUser() *User {
@@ -574,7 +681,7 @@ type SignInRequest struct {
 
 func (x *SignInRequest) Reset() {
 	*x = SignInRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[6]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +693,7 @@ func (x *SignInRequest) String() string {
 func (*SignInRequest) ProtoMessage() {}
 
 func (x *SignInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[6]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +706,7 @@ func (x *SignInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignInRequest.ProtoReflect.Descriptor instead.
 func (*SignInRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{6}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SignInRequest) GetEmail() string {
@@ -627,7 +734,7 @@ type SignInResponse struct {
 
 func (x *SignInResponse) Reset() {
 	*x = SignInResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[7]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +746,7 @@ func (x *SignInResponse) String() string {
 func (*SignInResponse) ProtoMessage() {}
 
 func (x *SignInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[7]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +759,7 @@ func (x *SignInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignInResponse.ProtoReflect.Descriptor instead.
 func (*SignInResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{7}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SignInResponse) GetUser() *User {
@@ -684,7 +791,7 @@ type SignOutRequest struct {
 
 func (x *SignOutRequest) Reset() {
 	*x = SignOutRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[8]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +803,7 @@ func (x *SignOutRequest) String() string {
 func (*SignOutRequest) ProtoMessage() {}
 
 func (x *SignOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[8]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +816,7 @@ func (x *SignOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutRequest.ProtoReflect.Descriptor instead.
 func (*SignOutRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{8}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 type SignOutResponse struct {
@@ -720,7 +827,7 @@ type SignOutResponse struct {
 
 func (x *SignOutResponse) Reset() {
 	*x = SignOutResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[9]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +839,7 @@ func (x *SignOutResponse) String() string {
 func (*SignOutResponse) ProtoMessage() {}
 
 func (x *SignOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[9]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +852,274 @@ func (x *SignOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutResponse.ProtoReflect.Descriptor instead.
 func (*SignOutResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{9}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{10}
+}
+
+type ListSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default 100, at most 1,000.
+	PageSize      int32  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListSessionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSessionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListSessionsResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Sessions []*Session             `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *ListSessionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type SignOutSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignOutSessionRequest) Reset() {
+	*x = SignOutSessionRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignOutSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignOutSessionRequest) ProtoMessage() {}
+
+func (x *SignOutSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignOutSessionRequest.ProtoReflect.Descriptor instead.
+func (*SignOutSessionRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SignOutSessionRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+type SignOutSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignOutSessionResponse) Reset() {
+	*x = SignOutSessionResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignOutSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignOutSessionResponse) ProtoMessage() {}
+
+func (x *SignOutSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignOutSessionResponse.ProtoReflect.Descriptor instead.
+func (*SignOutSessionResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{14}
+}
+
+type SignOutOtherSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignOutOtherSessionsRequest) Reset() {
+	*x = SignOutOtherSessionsRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignOutOtherSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignOutOtherSessionsRequest) ProtoMessage() {}
+
+func (x *SignOutOtherSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignOutOtherSessionsRequest.ProtoReflect.Descriptor instead.
+func (*SignOutOtherSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{15}
+}
+
+type SignOutOtherSessionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many sessions were ended.
+	Ended         int32 `protobuf:"varint,1,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignOutOtherSessionsResponse) Reset() {
+	*x = SignOutOtherSessionsResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignOutOtherSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignOutOtherSessionsResponse) ProtoMessage() {}
+
+func (x *SignOutOtherSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignOutOtherSessionsResponse.ProtoReflect.Descriptor instead.
+func (*SignOutOtherSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SignOutOtherSessionsResponse) GetEnded() int32 {
+	if x != nil {
+		return x.Ended
+	}
+	return 0
 }
 
 type WhoAmIRequest struct {
@@ -756,7 +1130,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[10]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +1142,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[10]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +1155,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{10}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{17}
 }
 
 type WhoAmIResponse struct {
@@ -800,7 +1174,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[11]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +1186,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[11]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +1199,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{11}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WhoAmIResponse) GetUser() *User {
@@ -867,7 +1241,7 @@ type CreateTenantRequest struct {
 
 func (x *CreateTenantRequest) Reset() {
 	*x = CreateTenantRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[12]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +1253,7 @@ func (x *CreateTenantRequest) String() string {
 func (*CreateTenantRequest) ProtoMessage() {}
 
 func (x *CreateTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[12]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +1266,7 @@ func (x *CreateTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantRequest.ProtoReflect.Descriptor instead.
 func (*CreateTenantRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{12}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateTenantRequest) GetSlug() string {
@@ -918,7 +1292,7 @@ type CreateTenantResponse struct {
 
 func (x *CreateTenantResponse) Reset() {
 	*x = CreateTenantResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[13]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1304,7 @@ func (x *CreateTenantResponse) String() string {
 func (*CreateTenantResponse) ProtoMessage() {}
 
 func (x *CreateTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[13]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1317,7 @@ func (x *CreateTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantResponse.ProtoReflect.Descriptor instead.
 func (*CreateTenantResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{13}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateTenantResponse) GetTenant() *Tenant {
@@ -964,7 +1338,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[14]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1350,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[14]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1363,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{14}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListTenantsRequest) GetPageSize() int32 {
@@ -1017,7 +1391,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[15]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1403,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[15]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1416,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{15}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTenantsResponse) GetMemberships() []*Membership {
@@ -1069,7 +1443,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[16]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1455,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[16]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1468,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{16}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Membership) GetTenant() *Tenant {
@@ -1119,7 +1493,7 @@ type GetTenantRequest struct {
 
 func (x *GetTenantRequest) Reset() {
 	*x = GetTenantRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[17]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1505,7 @@ func (x *GetTenantRequest) String() string {
 func (*GetTenantRequest) ProtoMessage() {}
 
 func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[17]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1518,7 @@ func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantRequest.ProtoReflect.Descriptor instead.
 func (*GetTenantRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{17}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{24}
 }
 
 type GetTenantResponse struct {
@@ -1156,7 +1530,7 @@ type GetTenantResponse struct {
 
 func (x *GetTenantResponse) Reset() {
 	*x = GetTenantResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[18]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1542,7 @@ func (x *GetTenantResponse) String() string {
 func (*GetTenantResponse) ProtoMessage() {}
 
 func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[18]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1555,7 @@ func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantResponse.ProtoReflect.Descriptor instead.
 func (*GetTenantResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{18}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetTenantResponse) GetTenant() *Tenant {
@@ -1202,7 +1576,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[19]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1588,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[19]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1601,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{19}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListMembersRequest) GetPageSize() int32 {
@@ -1254,7 +1628,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[20]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1640,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[20]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1653,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{20}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -1294,6 +1668,279 @@ func (x *ListMembersResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+type AddMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The address that the user signed up with, in any case.
+	Email         string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
+	Role          Role   `protobuf:"varint,2,opt,name=role,proto3,enum=tenon.identity.v1.Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddMemberRequest) Reset() {
+	*x = AddMemberRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddMemberRequest) ProtoMessage() {}
+
+func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddMemberRequest.ProtoReflect.Descriptor instead.
+func (*AddMemberRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *AddMemberRequest) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *AddMemberRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+type AddMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddMemberResponse) Reset() {
+	*x = AddMemberResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddMemberResponse) ProtoMessage() {}
+
+func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddMemberResponse.ProtoReflect.Descriptor instead.
+func (*AddMemberResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *AddMemberResponse) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+type ChangeMemberRoleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Role          Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=tenon.identity.v1.Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMemberRoleRequest) Reset() {
+	*x = ChangeMemberRoleRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMemberRoleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMemberRoleRequest) ProtoMessage() {}
+
+func (x *ChangeMemberRoleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMemberRoleRequest.ProtoReflect.Descriptor instead.
+func (*ChangeMemberRoleRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ChangeMemberRoleRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *ChangeMemberRoleRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+type ChangeMemberRoleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMemberRoleResponse) Reset() {
+	*x = ChangeMemberRoleResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMemberRoleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMemberRoleResponse) ProtoMessage() {}
+
+func (x *ChangeMemberRoleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMemberRoleResponse.ProtoReflect.Descriptor instead.
+func (*ChangeMemberRoleResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ChangeMemberRoleResponse) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+type RemoveMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberRequest) Reset() {
+	*x = RemoveMemberRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberRequest) ProtoMessage() {}
+
+func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RemoveMemberRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+type RemoveMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberResponse) Reset() {
+	*x = RemoveMemberResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberResponse) ProtoMessage() {}
+
+func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
+func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{33}
 }
 
 type CreateTokenRequest struct {
@@ -1311,7 +1958,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[21]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1970,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[21]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1983,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{21}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -1385,7 +2032,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[22]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +2044,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[22]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +2057,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{22}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -1438,7 +2085,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[23]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +2097,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[23]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +2110,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{23}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListTokensRequest) GetPageSize() int32 {
@@ -1490,7 +2137,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[24]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +2149,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[24]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +2162,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{24}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -1541,7 +2188,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[25]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +2200,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[25]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +2213,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{25}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RevokeTokenRequest) GetTokenId() string {
@@ -1585,7 +2232,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[26]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +2244,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[26]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +2257,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{26}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -1641,7 +2288,7 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"\x04user\x18\x01 \x01(\v2\x17.tenon.identity.v1.UserR\x04user\x12+\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x17.tenon.identity.v1.RoleR\x04role\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\xd9\x02\n" +
+	"createTime\"\xf3\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x120\n" +
@@ -1653,7 +2300,19 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12;\n" +
 	"\vrevoke_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"revokeTime\"\x85\x01\n" +
+	"revokeTime\x12\x18\n" +
+	"\acreator\x18\t \x01(\tR\acreator\"\xa6\x02\n" +
+	"\aSession\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12;\n" +
+	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12>\n" +
+	"\rlast_use_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vlastUseTime\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\x05 \x01(\tR\tuserAgent\x12\x18\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\x12\x18\n" +
+	"\acurrent\x18\a \x01(\bR\acurrent\"\x85\x01\n" +
 	"\rSignUpRequest\x12 \n" +
 	"\x05email\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x18\xfe\x01`\x01R\x05email\x12&\n" +
@@ -1676,7 +2335,22 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\"\x10\n" +
 	"\x0eSignOutRequest\"\x11\n" +
-	"\x0fSignOutResponse\"\x0f\n" +
+	"\x0fSignOutResponse\"g\n" +
+	"\x13ListSessionsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"v\n" +
+	"\x14ListSessionsResponse\x126\n" +
+	"\bsessions\x18\x01 \x03(\v2\x1a.tenon.identity.v1.SessionR\bsessions\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"A\n" +
+	"\x15SignOutSessionRequest\x12(\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tsessionId\"\x18\n" +
+	"\x16SignOutSessionResponse\"\x1d\n" +
+	"\x1bSignOutOtherSessionsRequest\"4\n" +
+	"\x1cSignOutOtherSessionsResponse\x12\x14\n" +
+	"\x05ended\x18\x01 \x01(\x05R\x05ended\"\x0f\n" +
 	"\rWhoAmIRequest\"\xcd\x01\n" +
 	"\x0eWhoAmIResponse\x12+\n" +
 	"\x04user\x18\x01 \x01(\v2\x17.tenon.identity.v1.UserR\x04user\x12.\n" +
@@ -1710,7 +2384,23 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"r\n" +
 	"\x13ListMembersResponse\x123\n" +
 	"\amembers\x18\x01 \x03(\v2\x19.tenon.identity.v1.MemberR\amembers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb6\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"m\n" +
+	"\x10AddMemberRequest\x12 \n" +
+	"\x05email\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x18\xfe\x01`\x01R\x05email\x127\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x17.tenon.identity.v1.RoleB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04role\"F\n" +
+	"\x11AddMemberResponse\x121\n" +
+	"\x06member\x18\x01 \x01(\v2\x19.tenon.identity.v1.MemberR\x06member\"v\n" +
+	"\x17ChangeMemberRoleRequest\x12\"\n" +
+	"\auser_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06userId\x127\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x17.tenon.identity.v1.RoleB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04role\"M\n" +
+	"\x18ChangeMemberRoleResponse\x121\n" +
+	"\x06member\x18\x01 \x01(\v2\x19.tenon.identity.v1.MemberR\x06member\"9\n" +
+	"\x13RemoveMemberRequest\x12\"\n" +
+	"\auser_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06userId\"\x16\n" +
+	"\x14RemoveMemberResponse\"\xb6\x02\n" +
 	"\x12CreateTokenRequest\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\x12<\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1c.tenon.identity.v1.TokenKindB\n" +
@@ -1744,14 +2434,20 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"\tTokenKind\x12\x1a\n" +
 	"\x16TOKEN_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eTOKEN_KIND_API\x10\x01\x12\x15\n" +
-	"\x11TOKEN_KIND_WORKER\x10\x022\xf5\t\n" +
+	"\x11TOKEN_KIND_WORKER\x10\x022\x8d\x10\n" +
 	"\x0fIdentityService\x12g\n" +
 	"\x06SignUp\x12 .tenon.identity.v1.SignUpRequest\x1a!.tenon.identity.v1.SignUpResponse\"\x18\x8a\xb5\x18\x14\n" +
 	"\aaccount\x12\asign_up\x18\x02\x12g\n" +
 	"\x06SignIn\x12 .tenon.identity.v1.SignInRequest\x1a!.tenon.identity.v1.SignInResponse\"\x18\x8a\xb5\x18\x14\n" +
 	"\aaccount\x12\asign_in\x18\x02\x12k\n" +
 	"\aSignOut\x12!.tenon.identity.v1.SignOutRequest\x1a\".tenon.identity.v1.SignOutResponse\"\x19\x8a\xb5\x18\x15\n" +
-	"\aaccount\x12\bsign_out\x18\x01\x12g\n" +
+	"\aaccount\x12\bsign_out\x18\x01\x12\x82\x01\n" +
+	"\fListSessions\x12&.tenon.identity.v1.ListSessionsRequest\x1a'.tenon.identity.v1.ListSessionsResponse\"!\x8a\xb5\x18\x1a\n" +
+	"\aaccount\x12\rlist_sessions\x18\x01\x90\x02\x01\x12\x88\x01\n" +
+	"\x0eSignOutSession\x12(.tenon.identity.v1.SignOutSessionRequest\x1a).tenon.identity.v1.SignOutSessionResponse\"!\x8a\xb5\x18\x1d\n" +
+	"\aaccount\x12\x10sign_out_session\x18\x01\x12\x9a\x01\n" +
+	"\x14SignOutOtherSessions\x12..tenon.identity.v1.SignOutOtherSessionsRequest\x1a/.tenon.identity.v1.SignOutOtherSessionsResponse\"!\x8a\xb5\x18\x1d\n" +
+	"\aaccount\x12\x10sign_out_session\x18\x01\x12g\n" +
 	"\x06WhoAmI\x12 .tenon.identity.v1.WhoAmIRequest\x1a!.tenon.identity.v1.WhoAmIResponse\"\x18\x8a\xb5\x18\x11\n" +
 	"\aaccount\x12\x04read\x18\x01\x90\x02\x01\x12\x7f\n" +
 	"\fCreateTenant\x12&.tenon.identity.v1.CreateTenantRequest\x1a'.tenon.identity.v1.CreateTenantResponse\"\x1e\x8a\xb5\x18\x1a\n" +
@@ -1761,7 +2457,13 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"\tGetTenant\x12#.tenon.identity.v1.GetTenantRequest\x1a$.tenon.identity.v1.GetTenantResponse\"\x15\x8a\xb5\x18\x0e\n" +
 	"\x06tenant\x12\x04read\x90\x02\x01\x12s\n" +
 	"\vListMembers\x12%.tenon.identity.v1.ListMembersRequest\x1a&.tenon.identity.v1.ListMembersResponse\"\x15\x8a\xb5\x18\x0e\n" +
-	"\x06member\x12\x04read\x90\x02\x01\x12q\n" +
+	"\x06member\x12\x04read\x90\x02\x01\x12i\n" +
+	"\tAddMember\x12#.tenon.identity.v1.AddMemberRequest\x1a$.tenon.identity.v1.AddMemberResponse\"\x11\x8a\xb5\x18\r\n" +
+	"\x06member\x12\x03add\x12\x86\x01\n" +
+	"\x10ChangeMemberRole\x12*.tenon.identity.v1.ChangeMemberRoleRequest\x1a+.tenon.identity.v1.ChangeMemberRoleResponse\"\x19\x8a\xb5\x18\x15\n" +
+	"\x06member\x12\vchange_role\x12u\n" +
+	"\fRemoveMember\x12&.tenon.identity.v1.RemoveMemberRequest\x1a'.tenon.identity.v1.RemoveMemberResponse\"\x14\x8a\xb5\x18\x10\n" +
+	"\x06member\x12\x06remove\x12q\n" +
 	"\vCreateToken\x12%.tenon.identity.v1.CreateTokenRequest\x1a&.tenon.identity.v1.CreateTokenResponse\"\x13\x8a\xb5\x18\x0f\n" +
 	"\x05token\x12\x06create\x12o\n" +
 	"\n" +
@@ -1784,98 +2486,131 @@ func file_tenon_identity_v1_identity_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_identity_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tenon_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_tenon_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_tenon_identity_v1_identity_proto_goTypes = []any{
-	(Role)(0),                     // 0: tenon.identity.v1.Role
-	(TokenKind)(0),                // 1: tenon.identity.v1.TokenKind
-	(*User)(nil),                  // 2: tenon.identity.v1.User
-	(*Tenant)(nil),                // 3: tenon.identity.v1.Tenant
-	(*Member)(nil),                // 4: tenon.identity.v1.Member
-	(*Token)(nil),                 // 5: tenon.identity.v1.Token
-	(*SignUpRequest)(nil),         // 6: tenon.identity.v1.SignUpRequest
-	(*SignUpResponse)(nil),        // 7: tenon.identity.v1.SignUpResponse
-	(*SignInRequest)(nil),         // 8: tenon.identity.v1.SignInRequest
-	(*SignInResponse)(nil),        // 9: tenon.identity.v1.SignInResponse
-	(*SignOutRequest)(nil),        // 10: tenon.identity.v1.SignOutRequest
-	(*SignOutResponse)(nil),       // 11: tenon.identity.v1.SignOutResponse
-	(*WhoAmIRequest)(nil),         // 12: tenon.identity.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),        // 13: tenon.identity.v1.WhoAmIResponse
-	(*CreateTenantRequest)(nil),   // 14: tenon.identity.v1.CreateTenantRequest
-	(*CreateTenantResponse)(nil),  // 15: tenon.identity.v1.CreateTenantResponse
-	(*ListTenantsRequest)(nil),    // 16: tenon.identity.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),   // 17: tenon.identity.v1.ListTenantsResponse
-	(*Membership)(nil),            // 18: tenon.identity.v1.Membership
-	(*GetTenantRequest)(nil),      // 19: tenon.identity.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),     // 20: tenon.identity.v1.GetTenantResponse
-	(*ListMembersRequest)(nil),    // 21: tenon.identity.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),   // 22: tenon.identity.v1.ListMembersResponse
-	(*CreateTokenRequest)(nil),    // 23: tenon.identity.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),   // 24: tenon.identity.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),     // 25: tenon.identity.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),    // 26: tenon.identity.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),    // 27: tenon.identity.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),   // 28: tenon.identity.v1.RevokeTokenResponse
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(Role)(0),                            // 0: tenon.identity.v1.Role
+	(TokenKind)(0),                       // 1: tenon.identity.v1.TokenKind
+	(*User)(nil),                         // 2: tenon.identity.v1.User
+	(*Tenant)(nil),                       // 3: tenon.identity.v1.Tenant
+	(*Member)(nil),                       // 4: tenon.identity.v1.Member
+	(*Token)(nil),                        // 5: tenon.identity.v1.Token
+	(*Session)(nil),                      // 6: tenon.identity.v1.Session
+	(*SignUpRequest)(nil),                // 7: tenon.identity.v1.SignUpRequest
+	(*SignUpResponse)(nil),               // 8: tenon.identity.v1.SignUpResponse
+	(*SignInRequest)(nil),                // 9: tenon.identity.v1.SignInRequest
+	(*SignInResponse)(nil),               // 10: tenon.identity.v1.SignInResponse
+	(*SignOutRequest)(nil),               // 11: tenon.identity.v1.SignOutRequest
+	(*SignOutResponse)(nil),              // 12: tenon.identity.v1.SignOutResponse
+	(*ListSessionsRequest)(nil),          // 13: tenon.identity.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),         // 14: tenon.identity.v1.ListSessionsResponse
+	(*SignOutSessionRequest)(nil),        // 15: tenon.identity.v1.SignOutSessionRequest
+	(*SignOutSessionResponse)(nil),       // 16: tenon.identity.v1.SignOutSessionResponse
+	(*SignOutOtherSessionsRequest)(nil),  // 17: tenon.identity.v1.SignOutOtherSessionsRequest
+	(*SignOutOtherSessionsResponse)(nil), // 18: tenon.identity.v1.SignOutOtherSessionsResponse
+	(*WhoAmIRequest)(nil),                // 19: tenon.identity.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),               // 20: tenon.identity.v1.WhoAmIResponse
+	(*CreateTenantRequest)(nil),          // 21: tenon.identity.v1.CreateTenantRequest
+	(*CreateTenantResponse)(nil),         // 22: tenon.identity.v1.CreateTenantResponse
+	(*ListTenantsRequest)(nil),           // 23: tenon.identity.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),          // 24: tenon.identity.v1.ListTenantsResponse
+	(*Membership)(nil),                   // 25: tenon.identity.v1.Membership
+	(*GetTenantRequest)(nil),             // 26: tenon.identity.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),            // 27: tenon.identity.v1.GetTenantResponse
+	(*ListMembersRequest)(nil),           // 28: tenon.identity.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 29: tenon.identity.v1.ListMembersResponse
+	(*AddMemberRequest)(nil),             // 30: tenon.identity.v1.AddMemberRequest
+	(*AddMemberResponse)(nil),            // 31: tenon.identity.v1.AddMemberResponse
+	(*ChangeMemberRoleRequest)(nil),      // 32: tenon.identity.v1.ChangeMemberRoleRequest
+	(*ChangeMemberRoleResponse)(nil),     // 33: tenon.identity.v1.ChangeMemberRoleResponse
+	(*RemoveMemberRequest)(nil),          // 34: tenon.identity.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),         // 35: tenon.identity.v1.RemoveMemberResponse
+	(*CreateTokenRequest)(nil),           // 36: tenon.identity.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),          // 37: tenon.identity.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),            // 38: tenon.identity.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),           // 39: tenon.identity.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),           // 40: tenon.identity.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),          // 41: tenon.identity.v1.RevokeTokenResponse
+	(*timestamppb.Timestamp)(nil),        // 42: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),          // 43: google.protobuf.Duration
 }
 var file_tenon_identity_v1_identity_proto_depIdxs = []int32{
-	29, // 0: tenon.identity.v1.User.create_time:type_name -> google.protobuf.Timestamp
-	29, // 1: tenon.identity.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
+	42, // 0: tenon.identity.v1.User.create_time:type_name -> google.protobuf.Timestamp
+	42, // 1: tenon.identity.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
 	2,  // 2: tenon.identity.v1.Member.user:type_name -> tenon.identity.v1.User
 	0,  // 3: tenon.identity.v1.Member.role:type_name -> tenon.identity.v1.Role
-	29, // 4: tenon.identity.v1.Member.create_time:type_name -> google.protobuf.Timestamp
+	42, // 4: tenon.identity.v1.Member.create_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: tenon.identity.v1.Token.kind:type_name -> tenon.identity.v1.TokenKind
 	0,  // 6: tenon.identity.v1.Token.role:type_name -> tenon.identity.v1.Role
-	29, // 7: tenon.identity.v1.Token.create_time:type_name -> google.protobuf.Timestamp
-	29, // 8: tenon.identity.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	29, // 9: tenon.identity.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
-	2,  // 10: tenon.identity.v1.SignUpResponse.user:type_name -> tenon.identity.v1.User
-	29, // 11: tenon.identity.v1.SignUpResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 12: tenon.identity.v1.SignInResponse.user:type_name -> tenon.identity.v1.User
-	29, // 13: tenon.identity.v1.SignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 14: tenon.identity.v1.WhoAmIResponse.user:type_name -> tenon.identity.v1.User
-	5,  // 15: tenon.identity.v1.WhoAmIResponse.token:type_name -> tenon.identity.v1.Token
-	3,  // 16: tenon.identity.v1.WhoAmIResponse.tenant:type_name -> tenon.identity.v1.Tenant
-	0,  // 17: tenon.identity.v1.WhoAmIResponse.role:type_name -> tenon.identity.v1.Role
-	3,  // 18: tenon.identity.v1.CreateTenantResponse.tenant:type_name -> tenon.identity.v1.Tenant
-	18, // 19: tenon.identity.v1.ListTenantsResponse.memberships:type_name -> tenon.identity.v1.Membership
-	3,  // 20: tenon.identity.v1.Membership.tenant:type_name -> tenon.identity.v1.Tenant
-	0,  // 21: tenon.identity.v1.Membership.role:type_name -> tenon.identity.v1.Role
-	3,  // 22: tenon.identity.v1.GetTenantResponse.tenant:type_name -> tenon.identity.v1.Tenant
-	4,  // 23: tenon.identity.v1.ListMembersResponse.members:type_name -> tenon.identity.v1.Member
-	1,  // 24: tenon.identity.v1.CreateTokenRequest.kind:type_name -> tenon.identity.v1.TokenKind
-	0,  // 25: tenon.identity.v1.CreateTokenRequest.role:type_name -> tenon.identity.v1.Role
-	30, // 26: tenon.identity.v1.CreateTokenRequest.lifetime:type_name -> google.protobuf.Duration
-	5,  // 27: tenon.identity.v1.CreateTokenResponse.token:type_name -> tenon.identity.v1.Token
-	5,  // 28: tenon.identity.v1.ListTokensResponse.tokens:type_name -> tenon.identity.v1.Token
-	5,  // 29: tenon.identity.v1.RevokeTokenResponse.token:type_name -> tenon.identity.v1.Token
-	6,  // 30: tenon.identity.v1.IdentityService.SignUp:input_type -> tenon.identity.v1.SignUpRequest
-	8,  // 31: tenon.identity.v1.IdentityService.SignIn:input_type -> tenon.identity.v1.SignInRequest
-	10, // 32: tenon.identity.v1.IdentityService.SignOut:input_type -> tenon.identity.v1.SignOutRequest
-	12, // 33: tenon.identity.v1.IdentityService.WhoAmI:input_type -> tenon.identity.v1.WhoAmIRequest
-	14, // 34: tenon.identity.v1.IdentityService.CreateTenant:input_type -> tenon.identity.v1.CreateTenantRequest
-	16, // 35: tenon.identity.v1.IdentityService.ListTenants:input_type -> tenon.identity.v1.ListTenantsRequest
-	19, // 36: tenon.identity.v1.IdentityService.GetTenant:input_type -> tenon.identity.v1.GetTenantRequest
-	21, // 37: tenon.identity.v1.IdentityService.ListMembers:input_type -> tenon.identity.v1.ListMembersRequest
-	23, // 38: tenon.identity.v1.IdentityService.CreateToken:input_type -> tenon.identity.v1.CreateTokenRequest
-	25, // 39: tenon.identity.v1.IdentityService.ListTokens:input_type -> tenon.identity.v1.ListTokensRequest
-	27, // 40: tenon.identity.v1.IdentityService.RevokeToken:input_type -> tenon.identity.v1.RevokeTokenRequest
-	7,  // 41: tenon.identity.v1.IdentityService.SignUp:output_type -> tenon.identity.v1.SignUpResponse
-	9,  // 42: tenon.identity.v1.IdentityService.SignIn:output_type -> tenon.identity.v1.SignInResponse
-	11, // 43: tenon.identity.v1.IdentityService.SignOut:output_type -> tenon.identity.v1.SignOutResponse
-	13, // 44: tenon.identity.v1.IdentityService.WhoAmI:output_type -> tenon.identity.v1.WhoAmIResponse
-	15, // 45: tenon.identity.v1.IdentityService.CreateTenant:output_type -> tenon.identity.v1.CreateTenantResponse
-	17, // 46: tenon.identity.v1.IdentityService.ListTenants:output_type -> tenon.identity.v1.ListTenantsResponse
-	20, // 47: tenon.identity.v1.IdentityService.GetTenant:output_type -> tenon.identity.v1.GetTenantResponse
-	22, // 48: tenon.identity.v1.IdentityService.ListMembers:output_type -> tenon.identity.v1.ListMembersResponse
-	24, // 49: tenon.identity.v1.IdentityService.CreateToken:output_type -> tenon.identity.v1.CreateTokenResponse
-	26, // 50: tenon.identity.v1.IdentityService.ListTokens:output_type -> tenon.identity.v1.ListTokensResponse
-	28, // 51: tenon.identity.v1.IdentityService.RevokeToken:output_type -> tenon.identity.v1.RevokeTokenResponse
-	41, // [41:52] is the sub-list for method output_type
-	30, // [30:41] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	42, // 7: tenon.identity.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	42, // 8: tenon.identity.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	42, // 9: tenon.identity.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
+	42, // 10: tenon.identity.v1.Session.create_time:type_name -> google.protobuf.Timestamp
+	42, // 11: tenon.identity.v1.Session.last_use_time:type_name -> google.protobuf.Timestamp
+	42, // 12: tenon.identity.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 13: tenon.identity.v1.SignUpResponse.user:type_name -> tenon.identity.v1.User
+	42, // 14: tenon.identity.v1.SignUpResponse.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 15: tenon.identity.v1.SignInResponse.user:type_name -> tenon.identity.v1.User
+	42, // 16: tenon.identity.v1.SignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 17: tenon.identity.v1.ListSessionsResponse.sessions:type_name -> tenon.identity.v1.Session
+	2,  // 18: tenon.identity.v1.WhoAmIResponse.user:type_name -> tenon.identity.v1.User
+	5,  // 19: tenon.identity.v1.WhoAmIResponse.token:type_name -> tenon.identity.v1.Token
+	3,  // 20: tenon.identity.v1.WhoAmIResponse.tenant:type_name -> tenon.identity.v1.Tenant
+	0,  // 21: tenon.identity.v1.WhoAmIResponse.role:type_name -> tenon.identity.v1.Role
+	3,  // 22: tenon.identity.v1.CreateTenantResponse.tenant:type_name -> tenon.identity.v1.Tenant
+	25, // 23: tenon.identity.v1.ListTenantsResponse.memberships:type_name -> tenon.identity.v1.Membership
+	3,  // 24: tenon.identity.v1.Membership.tenant:type_name -> tenon.identity.v1.Tenant
+	0,  // 25: tenon.identity.v1.Membership.role:type_name -> tenon.identity.v1.Role
+	3,  // 26: tenon.identity.v1.GetTenantResponse.tenant:type_name -> tenon.identity.v1.Tenant
+	4,  // 27: tenon.identity.v1.ListMembersResponse.members:type_name -> tenon.identity.v1.Member
+	0,  // 28: tenon.identity.v1.AddMemberRequest.role:type_name -> tenon.identity.v1.Role
+	4,  // 29: tenon.identity.v1.AddMemberResponse.member:type_name -> tenon.identity.v1.Member
+	0,  // 30: tenon.identity.v1.ChangeMemberRoleRequest.role:type_name -> tenon.identity.v1.Role
+	4,  // 31: tenon.identity.v1.ChangeMemberRoleResponse.member:type_name -> tenon.identity.v1.Member
+	1,  // 32: tenon.identity.v1.CreateTokenRequest.kind:type_name -> tenon.identity.v1.TokenKind
+	0,  // 33: tenon.identity.v1.CreateTokenRequest.role:type_name -> tenon.identity.v1.Role
+	43, // 34: tenon.identity.v1.CreateTokenRequest.lifetime:type_name -> google.protobuf.Duration
+	5,  // 35: tenon.identity.v1.CreateTokenResponse.token:type_name -> tenon.identity.v1.Token
+	5,  // 36: tenon.identity.v1.ListTokensResponse.tokens:type_name -> tenon.identity.v1.Token
+	5,  // 37: tenon.identity.v1.RevokeTokenResponse.token:type_name -> tenon.identity.v1.Token
+	7,  // 38: tenon.identity.v1.IdentityService.SignUp:input_type -> tenon.identity.v1.SignUpRequest
+	9,  // 39: tenon.identity.v1.IdentityService.SignIn:input_type -> tenon.identity.v1.SignInRequest
+	11, // 40: tenon.identity.v1.IdentityService.SignOut:input_type -> tenon.identity.v1.SignOutRequest
+	13, // 41: tenon.identity.v1.IdentityService.ListSessions:input_type -> tenon.identity.v1.ListSessionsRequest
+	15, // 42: tenon.identity.v1.IdentityService.SignOutSession:input_type -> tenon.identity.v1.SignOutSessionRequest
+	17, // 43: tenon.identity.v1.IdentityService.SignOutOtherSessions:input_type -> tenon.identity.v1.SignOutOtherSessionsRequest
+	19, // 44: tenon.identity.v1.IdentityService.WhoAmI:input_type -> tenon.identity.v1.WhoAmIRequest
+	21, // 45: tenon.identity.v1.IdentityService.CreateTenant:input_type -> tenon.identity.v1.CreateTenantRequest
+	23, // 46: tenon.identity.v1.IdentityService.ListTenants:input_type -> tenon.identity.v1.ListTenantsRequest
+	26, // 47: tenon.identity.v1.IdentityService.GetTenant:input_type -> tenon.identity.v1.GetTenantRequest
+	28, // 48: tenon.identity.v1.IdentityService.ListMembers:input_type -> tenon.identity.v1.ListMembersRequest
+	30, // 49: tenon.identity.v1.IdentityService.AddMember:input_type -> tenon.identity.v1.AddMemberRequest
+	32, // 50: tenon.identity.v1.IdentityService.ChangeMemberRole:input_type -> tenon.identity.v1.ChangeMemberRoleRequest
+	34, // 51: tenon.identity.v1.IdentityService.RemoveMember:input_type -> tenon.identity.v1.RemoveMemberRequest
+	36, // 52: tenon.identity.v1.IdentityService.CreateToken:input_type -> tenon.identity.v1.CreateTokenRequest
+	38, // 53: tenon.identity.v1.IdentityService.ListTokens:input_type -> tenon.identity.v1.ListTokensRequest
+	40, // 54: tenon.identity.v1.IdentityService.RevokeToken:input_type -> tenon.identity.v1.RevokeTokenRequest
+	8,  // 55: tenon.identity.v1.IdentityService.SignUp:output_type -> tenon.identity.v1.SignUpResponse
+	10, // 56: tenon.identity.v1.IdentityService.SignIn:output_type -> tenon.identity.v1.SignInResponse
+	12, // 57: tenon.identity.v1.IdentityService.SignOut:output_type -> tenon.identity.v1.SignOutResponse
+	14, // 58: tenon.identity.v1.IdentityService.ListSessions:output_type -> tenon.identity.v1.ListSessionsResponse
+	16, // 59: tenon.identity.v1.IdentityService.SignOutSession:output_type -> tenon.identity.v1.SignOutSessionResponse
+	18, // 60: tenon.identity.v1.IdentityService.SignOutOtherSessions:output_type -> tenon.identity.v1.SignOutOtherSessionsResponse
+	20, // 61: tenon.identity.v1.IdentityService.WhoAmI:output_type -> tenon.identity.v1.WhoAmIResponse
+	22, // 62: tenon.identity.v1.IdentityService.CreateTenant:output_type -> tenon.identity.v1.CreateTenantResponse
+	24, // 63: tenon.identity.v1.IdentityService.ListTenants:output_type -> tenon.identity.v1.ListTenantsResponse
+	27, // 64: tenon.identity.v1.IdentityService.GetTenant:output_type -> tenon.identity.v1.GetTenantResponse
+	29, // 65: tenon.identity.v1.IdentityService.ListMembers:output_type -> tenon.identity.v1.ListMembersResponse
+	31, // 66: tenon.identity.v1.IdentityService.AddMember:output_type -> tenon.identity.v1.AddMemberResponse
+	33, // 67: tenon.identity.v1.IdentityService.ChangeMemberRole:output_type -> tenon.identity.v1.ChangeMemberRoleResponse
+	35, // 68: tenon.identity.v1.IdentityService.RemoveMember:output_type -> tenon.identity.v1.RemoveMemberResponse
+	37, // 69: tenon.identity.v1.IdentityService.CreateToken:output_type -> tenon.identity.v1.CreateTokenResponse
+	39, // 70: tenon.identity.v1.IdentityService.ListTokens:output_type -> tenon.identity.v1.ListTokensResponse
+	41, // 71: tenon.identity.v1.IdentityService.RevokeToken:output_type -> tenon.identity.v1.RevokeTokenResponse
+	55, // [55:72] is the sub-list for method output_type
+	38, // [38:55] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_tenon_identity_v1_identity_proto_init() }
@@ -1889,7 +2624,7 @@ func file_tenon_identity_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_identity_v1_identity_proto_rawDesc), len(file_tenon_identity_v1_identity_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1174,8 +1174,9 @@ func (x *TriggerResponse) GetCreated() bool {
 }
 
 type TriggerBulkRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Runs          []*NewRun              `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Each is held against NewRun's rules by itself: one that breaks them is answered in its place.
+	Runs          []*NewRun `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2454,9 +2455,10 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\x03run\x18\x01 \x01(\v2\x15.tenon.runs.v1.NewRunB\x06\xbaH\x03\xc8\x01\x01R\x03run\"B\n" +
 	"\x0fTriggerResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"L\n" +
-	"\x12TriggerBulkRequest\x126\n" +
-	"\x04runs\x18\x01 \x03(\v2\x15.tenon.runs.v1.NewRunB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x04runs\"M\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"Q\n" +
+	"\x12TriggerBulkRequest\x12;\n" +
+	"\x04runs\x18\x01 \x03(\v2\x15.tenon.runs.v1.NewRunB\x10\xbaH\r\x92\x01\n" +
+	"\b\x01\x10\x90N\"\x03\xd8\x01\x03R\x04runs\"M\n" +
 	"\x13TriggerBulkResponse\x126\n" +
 	"\aresults\x18\x01 \x03(\v2\x1c.tenon.runs.v1.TriggerResultR\aresults\"p\n" +
 	"\rTriggerResult\x12\x15\n" +

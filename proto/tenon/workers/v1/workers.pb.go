@@ -1802,8 +1802,10 @@ func (x *LogResponse) GetRefused() int32 {
 }
 
 type GetPayloadsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Refs          [][]byte               `protobuf:"bytes,1,rep,name=refs,proto3" json:"refs,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The worker that was sent the references. Without it the call works only at the process that holds the worker's stream.
+	WorkerId      string   `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Refs          [][]byte `protobuf:"bytes,1,rep,name=refs,proto3" json:"refs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1836,6 +1838,13 @@ func (x *GetPayloadsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetPayloadsRequest.ProtoReflect.Descriptor instead.
 func (*GetPayloadsRequest) Descriptor() ([]byte, []int) {
 	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetPayloadsRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
 }
 
 func (x *GetPayloadsRequest) GetRefs() [][]byte {
@@ -2082,8 +2091,9 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"fieldsJson\"C\n" +
 	"\vLogResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\x05R\baccepted\x12\x18\n" +
-	"\arefused\x18\x02 \x01(\x05R\arefused\";\n" +
-	"\x12GetPayloadsRequest\x12%\n" +
+	"\arefused\x18\x02 \x01(\x05R\arefused\"a\n" +
+	"\x12GetPayloadsRequest\x12$\n" +
+	"\tworker_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\bworkerId\x12%\n" +
 	"\x04refs\x18\x01 \x03(\fB\x11\xbaH\x0e\x92\x01\v\b\x01\x10\xac\x02\"\x04z\x02h\x10R\x04refs\"L\n" +
 	"\x13GetPayloadsResponse\x125\n" +
 	"\bpayloads\x18\x01 \x03(\v2\x19.tenon.workers.v1.PayloadR\bpayloads\"/\n" +

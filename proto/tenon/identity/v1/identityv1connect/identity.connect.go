@@ -40,6 +40,15 @@ const (
 	IdentityServiceSignInProcedure = "/tenon.identity.v1.IdentityService/SignIn"
 	// IdentityServiceSignOutProcedure is the fully-qualified name of the IdentityService's SignOut RPC.
 	IdentityServiceSignOutProcedure = "/tenon.identity.v1.IdentityService/SignOut"
+	// IdentityServiceListSessionsProcedure is the fully-qualified name of the IdentityService's
+	// ListSessions RPC.
+	IdentityServiceListSessionsProcedure = "/tenon.identity.v1.IdentityService/ListSessions"
+	// IdentityServiceSignOutSessionProcedure is the fully-qualified name of the IdentityService's
+	// SignOutSession RPC.
+	IdentityServiceSignOutSessionProcedure = "/tenon.identity.v1.IdentityService/SignOutSession"
+	// IdentityServiceSignOutOtherSessionsProcedure is the fully-qualified name of the IdentityService's
+	// SignOutOtherSessions RPC.
+	IdentityServiceSignOutOtherSessionsProcedure = "/tenon.identity.v1.IdentityService/SignOutOtherSessions"
 	// IdentityServiceWhoAmIProcedure is the fully-qualified name of the IdentityService's WhoAmI RPC.
 	IdentityServiceWhoAmIProcedure = "/tenon.identity.v1.IdentityService/WhoAmI"
 	// IdentityServiceCreateTenantProcedure is the fully-qualified name of the IdentityService's
@@ -54,6 +63,15 @@ const (
 	// IdentityServiceListMembersProcedure is the fully-qualified name of the IdentityService's
 	// ListMembers RPC.
 	IdentityServiceListMembersProcedure = "/tenon.identity.v1.IdentityService/ListMembers"
+	// IdentityServiceAddMemberProcedure is the fully-qualified name of the IdentityService's AddMember
+	// RPC.
+	IdentityServiceAddMemberProcedure = "/tenon.identity.v1.IdentityService/AddMember"
+	// IdentityServiceChangeMemberRoleProcedure is the fully-qualified name of the IdentityService's
+	// ChangeMemberRole RPC.
+	IdentityServiceChangeMemberRoleProcedure = "/tenon.identity.v1.IdentityService/ChangeMemberRole"
+	// IdentityServiceRemoveMemberProcedure is the fully-qualified name of the IdentityService's
+	// RemoveMember RPC.
+	IdentityServiceRemoveMemberProcedure = "/tenon.identity.v1.IdentityService/RemoveMember"
 	// IdentityServiceCreateTokenProcedure is the fully-qualified name of the IdentityService's
 	// CreateToken RPC.
 	IdentityServiceCreateTokenProcedure = "/tenon.identity.v1.IdentityService/CreateToken"
@@ -73,6 +91,13 @@ type IdentityServiceClient interface {
 	SignIn(context.Context, *v1.SignInRequest) (*v1.SignInResponse, error)
 	// SignOut revokes the session token that the call is made with.
 	SignOut(context.Context, *v1.SignOutRequest) (*v1.SignOutResponse, error)
+	// ListSessions lists the sign-ins of the calling user that are good, newest first.
+	ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error)
+	// SignOutSession ends one sign-in of the calling user: every process refuses its token within a second and closes the streams opened with it.
+	// NotFound when the user has no such session; ending one twice is fine.
+	SignOutSession(context.Context, *v1.SignOutSessionRequest) (*v1.SignOutSessionResponse, error)
+	// SignOutOtherSessions ends all sign-ins of the calling user but the one that the call is made with.
+	SignOutOtherSessions(context.Context, *v1.SignOutOtherSessionsRequest) (*v1.SignOutOtherSessionsResponse, error)
 	// WhoAmI describes the caller: the user or token, its tenant, role and scopes.
 	WhoAmI(context.Context, *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error)
 	// CreateTenant makes a tenant with the signed-in user as its owner.
@@ -83,6 +108,17 @@ type IdentityServiceClient interface {
 	GetTenant(context.Context, *v1.GetTenantRequest) (*v1.GetTenantResponse, error)
 	// ListMembers lists the tenant's members, oldest first.
 	ListMembers(context.Context, *v1.ListMembersRequest) (*v1.ListMembersResponse, error)
+	// AddMember makes an existing user a member of the tenant. Errors: NotFound, field email, when nobody has signed up with the address (no
+	// invitations are mailed: ask the person to sign up first); AlreadyExists for a member; PermissionDenied for a role that allows more than the
+	// caller's own; ResourceExhausted when the tenant is full (1,000 members) or has asked for too many unknown addresses (30 in ten minutes).
+	AddMember(context.Context, *v1.AddMemberRequest) (*v1.AddMemberResponse, error)
+	// ChangeMemberRole gives a member another role. It works within a second everywhere; streams that the member has open in the tenant end with
+	// Aborted and can be opened again if the new role allows. Errors: NotFound for who is no member; PermissionDenied when the old or the new role
+	// allows more than the caller's own; FailedPrecondition for the tenant's last owner.
+	ChangeMemberRole(context.Context, *v1.ChangeMemberRoleRequest) (*v1.ChangeMemberRoleResponse, error)
+	// RemoveMember takes a member out of the tenant, with the effects and errors of ChangeMemberRole. Tokens that the member made are the tenant's
+	// and stay good: ListTokens names each one's creator.
+	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
 	// CreateToken makes an API token or a worker token. The token itself is in the answer and nowhere else.
 	// PermissionDenied when the role asked for allows more than the caller's own.
 	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
@@ -121,6 +157,25 @@ func NewIdentityServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(identityServiceMethods.ByName("SignOut")),
 			connect.WithClientOptions(opts...),
 		),
+		listSessions: connect.NewClient[v1.ListSessionsRequest, v1.ListSessionsResponse](
+			httpClient,
+			baseURL+IdentityServiceListSessionsProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("ListSessions")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		signOutSession: connect.NewClient[v1.SignOutSessionRequest, v1.SignOutSessionResponse](
+			httpClient,
+			baseURL+IdentityServiceSignOutSessionProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("SignOutSession")),
+			connect.WithClientOptions(opts...),
+		),
+		signOutOtherSessions: connect.NewClient[v1.SignOutOtherSessionsRequest, v1.SignOutOtherSessionsResponse](
+			httpClient,
+			baseURL+IdentityServiceSignOutOtherSessionsProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("SignOutOtherSessions")),
+			connect.WithClientOptions(opts...),
+		),
 		whoAmI: connect.NewClient[v1.WhoAmIRequest, v1.WhoAmIResponse](
 			httpClient,
 			baseURL+IdentityServiceWhoAmIProcedure,
@@ -155,6 +210,24 @@ func NewIdentityServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		addMember: connect.NewClient[v1.AddMemberRequest, v1.AddMemberResponse](
+			httpClient,
+			baseURL+IdentityServiceAddMemberProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("AddMember")),
+			connect.WithClientOptions(opts...),
+		),
+		changeMemberRole: connect.NewClient[v1.ChangeMemberRoleRequest, v1.ChangeMemberRoleResponse](
+			httpClient,
+			baseURL+IdentityServiceChangeMemberRoleProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("ChangeMemberRole")),
+			connect.WithClientOptions(opts...),
+		),
+		removeMember: connect.NewClient[v1.RemoveMemberRequest, v1.RemoveMemberResponse](
+			httpClient,
+			baseURL+IdentityServiceRemoveMemberProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("RemoveMember")),
+			connect.WithClientOptions(opts...),
+		),
 		createToken: connect.NewClient[v1.CreateTokenRequest, v1.CreateTokenResponse](
 			httpClient,
 			baseURL+IdentityServiceCreateTokenProcedure,
@@ -179,17 +252,23 @@ func NewIdentityServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 
 // identityServiceClient implements IdentityServiceClient.
 type identityServiceClient struct {
-	signUp       *connect.Client[v1.SignUpRequest, v1.SignUpResponse]
-	signIn       *connect.Client[v1.SignInRequest, v1.SignInResponse]
-	signOut      *connect.Client[v1.SignOutRequest, v1.SignOutResponse]
-	whoAmI       *connect.Client[v1.WhoAmIRequest, v1.WhoAmIResponse]
-	createTenant *connect.Client[v1.CreateTenantRequest, v1.CreateTenantResponse]
-	listTenants  *connect.Client[v1.ListTenantsRequest, v1.ListTenantsResponse]
-	getTenant    *connect.Client[v1.GetTenantRequest, v1.GetTenantResponse]
-	listMembers  *connect.Client[v1.ListMembersRequest, v1.ListMembersResponse]
-	createToken  *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
-	listTokens   *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
-	revokeToken  *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	signUp               *connect.Client[v1.SignUpRequest, v1.SignUpResponse]
+	signIn               *connect.Client[v1.SignInRequest, v1.SignInResponse]
+	signOut              *connect.Client[v1.SignOutRequest, v1.SignOutResponse]
+	listSessions         *connect.Client[v1.ListSessionsRequest, v1.ListSessionsResponse]
+	signOutSession       *connect.Client[v1.SignOutSessionRequest, v1.SignOutSessionResponse]
+	signOutOtherSessions *connect.Client[v1.SignOutOtherSessionsRequest, v1.SignOutOtherSessionsResponse]
+	whoAmI               *connect.Client[v1.WhoAmIRequest, v1.WhoAmIResponse]
+	createTenant         *connect.Client[v1.CreateTenantRequest, v1.CreateTenantResponse]
+	listTenants          *connect.Client[v1.ListTenantsRequest, v1.ListTenantsResponse]
+	getTenant            *connect.Client[v1.GetTenantRequest, v1.GetTenantResponse]
+	listMembers          *connect.Client[v1.ListMembersRequest, v1.ListMembersResponse]
+	addMember            *connect.Client[v1.AddMemberRequest, v1.AddMemberResponse]
+	changeMemberRole     *connect.Client[v1.ChangeMemberRoleRequest, v1.ChangeMemberRoleResponse]
+	removeMember         *connect.Client[v1.RemoveMemberRequest, v1.RemoveMemberResponse]
+	createToken          *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	listTokens           *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
+	revokeToken          *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
 }
 
 // SignUp calls tenon.identity.v1.IdentityService.SignUp.
@@ -213,6 +292,33 @@ func (c *identityServiceClient) SignIn(ctx context.Context, req *v1.SignInReques
 // SignOut calls tenon.identity.v1.IdentityService.SignOut.
 func (c *identityServiceClient) SignOut(ctx context.Context, req *v1.SignOutRequest) (*v1.SignOutResponse, error) {
 	response, err := c.signOut.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListSessions calls tenon.identity.v1.IdentityService.ListSessions.
+func (c *identityServiceClient) ListSessions(ctx context.Context, req *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error) {
+	response, err := c.listSessions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SignOutSession calls tenon.identity.v1.IdentityService.SignOutSession.
+func (c *identityServiceClient) SignOutSession(ctx context.Context, req *v1.SignOutSessionRequest) (*v1.SignOutSessionResponse, error) {
+	response, err := c.signOutSession.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SignOutOtherSessions calls tenon.identity.v1.IdentityService.SignOutOtherSessions.
+func (c *identityServiceClient) SignOutOtherSessions(ctx context.Context, req *v1.SignOutOtherSessionsRequest) (*v1.SignOutOtherSessionsResponse, error) {
+	response, err := c.signOutOtherSessions.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -264,6 +370,33 @@ func (c *identityServiceClient) ListMembers(ctx context.Context, req *v1.ListMem
 	return nil, err
 }
 
+// AddMember calls tenon.identity.v1.IdentityService.AddMember.
+func (c *identityServiceClient) AddMember(ctx context.Context, req *v1.AddMemberRequest) (*v1.AddMemberResponse, error) {
+	response, err := c.addMember.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ChangeMemberRole calls tenon.identity.v1.IdentityService.ChangeMemberRole.
+func (c *identityServiceClient) ChangeMemberRole(ctx context.Context, req *v1.ChangeMemberRoleRequest) (*v1.ChangeMemberRoleResponse, error) {
+	response, err := c.changeMemberRole.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RemoveMember calls tenon.identity.v1.IdentityService.RemoveMember.
+func (c *identityServiceClient) RemoveMember(ctx context.Context, req *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error) {
+	response, err := c.removeMember.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // CreateToken calls tenon.identity.v1.IdentityService.CreateToken.
 func (c *identityServiceClient) CreateToken(ctx context.Context, req *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error) {
 	response, err := c.createToken.CallUnary(ctx, connect.NewRequest(req))
@@ -299,6 +432,13 @@ type IdentityServiceHandler interface {
 	SignIn(context.Context, *v1.SignInRequest) (*v1.SignInResponse, error)
 	// SignOut revokes the session token that the call is made with.
 	SignOut(context.Context, *v1.SignOutRequest) (*v1.SignOutResponse, error)
+	// ListSessions lists the sign-ins of the calling user that are good, newest first.
+	ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error)
+	// SignOutSession ends one sign-in of the calling user: every process refuses its token within a second and closes the streams opened with it.
+	// NotFound when the user has no such session; ending one twice is fine.
+	SignOutSession(context.Context, *v1.SignOutSessionRequest) (*v1.SignOutSessionResponse, error)
+	// SignOutOtherSessions ends all sign-ins of the calling user but the one that the call is made with.
+	SignOutOtherSessions(context.Context, *v1.SignOutOtherSessionsRequest) (*v1.SignOutOtherSessionsResponse, error)
 	// WhoAmI describes the caller: the user or token, its tenant, role and scopes.
 	WhoAmI(context.Context, *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error)
 	// CreateTenant makes a tenant with the signed-in user as its owner.
@@ -309,6 +449,17 @@ type IdentityServiceHandler interface {
 	GetTenant(context.Context, *v1.GetTenantRequest) (*v1.GetTenantResponse, error)
 	// ListMembers lists the tenant's members, oldest first.
 	ListMembers(context.Context, *v1.ListMembersRequest) (*v1.ListMembersResponse, error)
+	// AddMember makes an existing user a member of the tenant. Errors: NotFound, field email, when nobody has signed up with the address (no
+	// invitations are mailed: ask the person to sign up first); AlreadyExists for a member; PermissionDenied for a role that allows more than the
+	// caller's own; ResourceExhausted when the tenant is full (1,000 members) or has asked for too many unknown addresses (30 in ten minutes).
+	AddMember(context.Context, *v1.AddMemberRequest) (*v1.AddMemberResponse, error)
+	// ChangeMemberRole gives a member another role. It works within a second everywhere; streams that the member has open in the tenant end with
+	// Aborted and can be opened again if the new role allows. Errors: NotFound for who is no member; PermissionDenied when the old or the new role
+	// allows more than the caller's own; FailedPrecondition for the tenant's last owner.
+	ChangeMemberRole(context.Context, *v1.ChangeMemberRoleRequest) (*v1.ChangeMemberRoleResponse, error)
+	// RemoveMember takes a member out of the tenant, with the effects and errors of ChangeMemberRole. Tokens that the member made are the tenant's
+	// and stay good: ListTokens names each one's creator.
+	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
 	// CreateToken makes an API token or a worker token. The token itself is in the answer and nowhere else.
 	// PermissionDenied when the role asked for allows more than the caller's own.
 	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
@@ -341,6 +492,25 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 		IdentityServiceSignOutProcedure,
 		svc.SignOut,
 		connect.WithSchema(identityServiceMethods.ByName("SignOut")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceListSessionsHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceListSessionsProcedure,
+		svc.ListSessions,
+		connect.WithSchema(identityServiceMethods.ByName("ListSessions")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceSignOutSessionHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceSignOutSessionProcedure,
+		svc.SignOutSession,
+		connect.WithSchema(identityServiceMethods.ByName("SignOutSession")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceSignOutOtherSessionsHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceSignOutOtherSessionsProcedure,
+		svc.SignOutOtherSessions,
+		connect.WithSchema(identityServiceMethods.ByName("SignOutOtherSessions")),
 		connect.WithHandlerOptions(opts...),
 	)
 	identityServiceWhoAmIHandler := connect.NewUnaryHandlerSimple(
@@ -377,6 +547,24 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	identityServiceAddMemberHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceAddMemberProcedure,
+		svc.AddMember,
+		connect.WithSchema(identityServiceMethods.ByName("AddMember")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceChangeMemberRoleHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceChangeMemberRoleProcedure,
+		svc.ChangeMemberRole,
+		connect.WithSchema(identityServiceMethods.ByName("ChangeMemberRole")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceRemoveMemberHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceRemoveMemberProcedure,
+		svc.RemoveMember,
+		connect.WithSchema(identityServiceMethods.ByName("RemoveMember")),
+		connect.WithHandlerOptions(opts...),
+	)
 	identityServiceCreateTokenHandler := connect.NewUnaryHandlerSimple(
 		IdentityServiceCreateTokenProcedure,
 		svc.CreateToken,
@@ -404,6 +592,12 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 			identityServiceSignInHandler.ServeHTTP(w, r)
 		case IdentityServiceSignOutProcedure:
 			identityServiceSignOutHandler.ServeHTTP(w, r)
+		case IdentityServiceListSessionsProcedure:
+			identityServiceListSessionsHandler.ServeHTTP(w, r)
+		case IdentityServiceSignOutSessionProcedure:
+			identityServiceSignOutSessionHandler.ServeHTTP(w, r)
+		case IdentityServiceSignOutOtherSessionsProcedure:
+			identityServiceSignOutOtherSessionsHandler.ServeHTTP(w, r)
 		case IdentityServiceWhoAmIProcedure:
 			identityServiceWhoAmIHandler.ServeHTTP(w, r)
 		case IdentityServiceCreateTenantProcedure:
@@ -414,6 +608,12 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 			identityServiceGetTenantHandler.ServeHTTP(w, r)
 		case IdentityServiceListMembersProcedure:
 			identityServiceListMembersHandler.ServeHTTP(w, r)
+		case IdentityServiceAddMemberProcedure:
+			identityServiceAddMemberHandler.ServeHTTP(w, r)
+		case IdentityServiceChangeMemberRoleProcedure:
+			identityServiceChangeMemberRoleHandler.ServeHTTP(w, r)
+		case IdentityServiceRemoveMemberProcedure:
+			identityServiceRemoveMemberHandler.ServeHTTP(w, r)
 		case IdentityServiceCreateTokenProcedure:
 			identityServiceCreateTokenHandler.ServeHTTP(w, r)
 		case IdentityServiceListTokensProcedure:
@@ -441,6 +641,18 @@ func (UnimplementedIdentityServiceHandler) SignOut(context.Context, *v1.SignOutR
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.SignOut is not implemented"))
 }
 
+func (UnimplementedIdentityServiceHandler) ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.ListSessions is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) SignOutSession(context.Context, *v1.SignOutSessionRequest) (*v1.SignOutSessionResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.SignOutSession is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) SignOutOtherSessions(context.Context, *v1.SignOutOtherSessionsRequest) (*v1.SignOutOtherSessionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.SignOutOtherSessions is not implemented"))
+}
+
 func (UnimplementedIdentityServiceHandler) WhoAmI(context.Context, *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.WhoAmI is not implemented"))
 }
@@ -459,6 +671,18 @@ func (UnimplementedIdentityServiceHandler) GetTenant(context.Context, *v1.GetTen
 
 func (UnimplementedIdentityServiceHandler) ListMembers(context.Context, *v1.ListMembersRequest) (*v1.ListMembersResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.ListMembers is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) AddMember(context.Context, *v1.AddMemberRequest) (*v1.AddMemberResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.AddMember is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) ChangeMemberRole(context.Context, *v1.ChangeMemberRoleRequest) (*v1.ChangeMemberRoleResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.ChangeMemberRole is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.RemoveMember is not implemented"))
 }
 
 func (UnimplementedIdentityServiceHandler) CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error) {

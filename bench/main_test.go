@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/tenon-run/tenon/bench/internal/proc"
+	"github.com/tenon-run/tenon/bench/internal/scenario"
+)
+
+// This test's own program plays the roles, as the bench's does.
+func TestMain(m *testing.M) {
+	if os.Getenv(proc.RoleVariable) != "" {
+		main()
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// testLog passes a process's standard error on to the test's log.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(line []byte) (int, error) {
+	l.t.Log(strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
+}
+
+// Every scenario from end to end over all processes, in a size that says nothing about speed: each line is printed with its fields and kept.
+func TestEveryScenarioInSmall(t *testing.T) {
+	const tiny = 0.003
+	folder := t.TempDir()
+	o := options{scenarios: []string{"all"}, repeat: 1, scale: tiny, results: filepath.Join(folder, "results"), profiles: filepath.Join(folder, "profiles")}
+	var out bytes.Buffer
+	if err := run(t.Context(), o, &out, testLog{t}); err != nil {
+		t.Fatal(err)
+	}
+	rate := []string{"scenario", "unit", "tenon", "peer", "peer_value", "ratio"}
+	latency := []string{"scenario", "unit", "tenon", "p50", "p99"}
+	floor := []string{"floor_p50", "floor_p99", "ratio_floor"}
+	peer := []string{"peer", "peer_value", "ratio"}
+	want := map[string][]string{
+		"noop_bulk":      slices.Concat(rate, []string{"row_writes", "wal_bytes", "transactions", "statements", "cpu_us"}),
+		"noop_single":    slices.Concat(rate, []string{"echo", "ratio_echo"}),
+		"latency_start":  slices.Concat(latency, peer, floor),
+		"latency_result": slices.Concat(latency, peer, floor),
+		"chain3":         slices.Concat(latency, floor),
+		"fanout1000":     latency,
+	}
+	lines := readLines(t, out.Bytes())
+	if len(lines) != len(scenario.Names()) {
+		t.Fatalf("%d lines for %d scenarios:\n%s", len(lines), len(scenario.Names()), out.String())
+	}
+	for i, name := range scenario.Names() {
+		line := lines[i]
+		if line["scenario"] != name {
+			t.Errorf("line %d is of %v, want %s", i, line["scenario"], name)
+		}
+		for _, field := range want[name] {
+			if n, isNumber := line[field].(float64); line[field] == nil || isNumber && n <= 0 {
+				t.Errorf("%s: %s is %v", name, field, line[field])
+			}
+		}
+		if len(line) != len(want[name]) {
+			t.Errorf("%s has other fields than %v: %v", name, want[name], line)
+		}
+	}
+	kept, err := filepath.Glob(filepath.Join(o.results, "*.jsonl"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("kept %v, %v", kept, err)
+	}
+	text, err := os.ReadFile(kept[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, record := range readLines(t, text) {
+		for _, field := range []string{"time", "commit", "machine", "scenario", "tenon", "turns"} {
+			if record[field] == nil {
+				t.Errorf("the record of %v lacks %s", record["scenario"], field)
+			}
+		}
+	}
+	if profiles, err := filepath.Glob(filepath.Join(o.profiles, "noop_bulk-*.pprof")); err != nil || len(profiles) != 3 {
+		t.Errorf("profiles of noop_bulk: %v, %v", profiles, err)
+	}
+}
+
+func readLines(t *testing.T, text []byte) (out []map[string]any) {
+	t.Helper()
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		var line map[string]any
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			t.Fatalf("%s: %v", lines.Text(), err)
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func TestBadOptionsAreRefusedBeforeAnythingStarts(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]options{
+		"no turns":         {repeat: 0, scale: 1},
+		"no size":          {repeat: 1, scale: 0},
+		"unknown scenario": {repeat: 1, scale: 1, scenarios: []string{"noop_bulky"}},
+	} {
+		if err := run(t.Context(), o, &bytes.Buffer{}, testLog{t}); err == nil {
+			t.Errorf("%s goes through", name)
+		}
+	}
+}
+
+func TestUnknownRoleIsAnError(t *testing.T) {
+	t.Parallel()
+	if err := play("juggler"); err == nil || !strings.Contains(err.Error(), "juggler") {
+		t.Errorf("got %v", err)
+	}
+}

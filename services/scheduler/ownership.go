@@ -1,0 +1,164 @@
+package scheduler
+
+import (
+	"context"
+	crand "crypto/rand"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tenon-run/tenon/internal/lease"
+	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
+	"github.com/tenon-run/tenon/services/scheduler/engine"
+)
+
+// own starts to serve a shard under its new epoch.
+func (o *owner) own(t takenShard) {
+	o.clock.sync(t.lease.EngineTime)
+	if old := o.shards[t.lease.Shard]; old != nil {
+		o.drop(old, notOwner(old.id))
+	}
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // never fails
+	cfg := o.cfg.Engine
+	cfg.NoHold = t.lease.Clean
+	s := &shard{id: t.lease.Shard, epoch: t.lease.Epoch, core: engine.New(cfg, seed)}
+	sub, err := o.cfg.Bus.Serve(lease.Subject(s.id, s.epoch), o.serve(s))
+	if err != nil {
+		o.log.Error("scheduler: shard cannot be served", "shard", s.id, "error", err)
+		o.retake = append(o.retake, s.id)
+		return
+	}
+	s.sub = sub
+	o.shards[s.id] = s
+	o.retake = slices.DeleteFunc(o.retake, func(id int32) bool { return id == s.id })
+	for _, tenantID := range t.tenants {
+		out := s.core.LoadTenant(o.clock.now(), tenantID)
+		s.nextWake = out.NextWake
+		o.pending.add(s, out)
+	}
+	wanted, err := proto.Marshal(&busv1.SessionsWanted{Shard: s.id, Epoch: s.epoch})
+	if err == nil {
+		err = o.cfg.Bus.Publish(SubjectSessionsWanted, wanted)
+	}
+	if err != nil {
+		o.log.Warn("scheduler: sessions not called for", "shard", s.id, "error", err)
+	}
+}
+
+// keep takes the news of a renewal in: the clock, and shards that are no longer ours.
+func (o *owner) keep(kept []lease.Lease) {
+	epochs := make(map[int32]int64, len(kept))
+	for _, l := range kept {
+		epochs[l.Shard] = l.Epoch
+		o.clock.sync(l.EngineTime)
+	}
+	for _, s := range o.sorted() {
+		if epochs[s.id] != s.epoch {
+			o.log.Warn("scheduler: shard has a new owner", "shard", s.id, "epoch", s.epoch)
+			o.drop(s, notOwner(s.id))
+		}
+	}
+}
+
+// drop forgets a shard, and the keeper takes it again under a new epoch.
+func (o *owner) drop(s *shard, why error) {
+	if s.dropped {
+		return
+	}
+	o.forget(s, why)
+	o.retake = append(o.retake, s.id)
+}
+
+// forget lets a shard go: its callers are told, and its engine is no more.
+func (o *owner) forget(s *shard, why error) {
+	s.dropped = true
+	delete(o.shards, s.id)
+	o.pending = o.pending.without(func(other *shard) bool { return other == s })
+	o.work.Go(s.sub.Stop)
+	for id, c := range o.calls {
+		if c.shard == s {
+			delete(o.calls, id)
+			c.done <- why
+		}
+	}
+}
+
+// handOver begins to give shards to others: they take nothing in any more, and what they have sent is recorded with their last commit.
+func (o *owner) handOver(shards []int32) {
+	for _, id := range shards {
+		s := o.shards[id]
+		if s == nil || s.leaving {
+			continue
+		}
+		s.leaving = true
+		o.pending.add(s, s.core.HandOver(o.clock.now()))
+	}
+}
+
+// finishHandOver gives the leases back of shards whose last commit is done.
+func (o *owner) finishHandOver(ctx context.Context) {
+	var over []int32
+	for _, s := range o.sorted() {
+		if s.leaving && !o.pending.has(s) && (o.inFlight == nil || !o.inFlight.has(s)) {
+			o.forget(s, notOwner(s.id))
+			over = append(over, s.id)
+		}
+	}
+	if len(over) > 0 {
+		o.work.Go(func() { o.release(context.WithoutCancel(ctx), over, true) })
+	}
+}
+
+// release gives leases back and tells the other schedulers. What fails here runs out by itself.
+func (o *owner) release(ctx context.Context, shards []int32, clean bool) {
+	const most = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	if err := o.store.Release(ctx, shards, clean); err != nil {
+		o.log.Warn("scheduler: leases not given back, they run out by themselves", "shards", shards, "error", err)
+		return
+	}
+	if err := o.cfg.Bus.Publish(SubjectShardsFree, nil); err != nil {
+		o.log.Debug("scheduler: others were not told of free shards", "error", err)
+	}
+	o.log.Info("scheduler: gave shards back", "shards", shards, "clean", clean)
+}
+
+// shutdown writes what is pending and what is out, so that nothing decided is lost, and gives the shards to others.
+func (o *owner) shutdown(ctx context.Context) {
+	const most = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	var mine []int32
+	for _, s := range o.sorted() {
+		mine = append(mine, s.id)
+	}
+	o.handOver(mine)
+	if o.inFlight != nil {
+		o.afterCommit(ctx, <-o.committed)
+	}
+	clean := true
+	for len(o.pending.parts) > 0 {
+		b := o.pending
+		o.pending = &batch{}
+		if err := write(ctx, o.pool, b); err != nil {
+			o.log.Warn("scheduler: last commit failed, the shards are taken over from what is stored", "error", err)
+			clean = false
+			break
+		}
+		o.letOut(ctx, b)
+	}
+	var handed []int32
+	for _, s := range o.sorted() {
+		handed = append(handed, s.id)
+		o.forget(s, notOwner(s.id))
+	}
+	if len(handed) > 0 {
+		o.release(ctx, handed, clean)
+	}
+	if len(handed) < len(mine) || len(o.retake) > 0 {
+		o.release(ctx, nil, false) // what was dropped on the way
+	}
+}

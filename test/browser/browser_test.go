@@ -1,0 +1,205 @@
+package browser
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tenon-run/tenon/internal/app/apptest"
+	"github.com/tenon-run/tenon/internal/testkit"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// viewsOfAPage are wide and narrow, each light and dark.
+const viewsOfAPage = 4
+
+// page is a page to check; with Press it is the one that a form of Path leads to.
+type page struct {
+	Name   string            `json:"name"`
+	User   string            `json:"user,omitempty"`
+	Path   string            `json:"path"`
+	Status int               `json:"status,omitempty"`
+	Fill   map[string]string `json:"fill,omitempty"`
+	Press  string            `json:"press,omitempty"`
+}
+
+// jobs is what drive.js reads, report what it answers.
+type jobs struct {
+	Chromium    string              `json:"chromium"`
+	Base        string              `json:"base"`
+	Screenshots string              `json:"screenshots,omitempty"`
+	Users       map[string]account  `json:"users"`
+	Pages       []page              `json:"pages"`
+	Flows       []map[string]string `json:"flows"`
+}
+
+type report struct {
+	Problems []struct{ Page, Kind, Detail string } `json:"problems"`
+	Views    int                                   `json:"views"`
+}
+
+// drive does the jobs in a browser.
+func drive(t *testing.T, work jobs) report {
+	t.Helper()
+	if _, err := os.Stat("node_modules/playwright-core/package.json"); err != nil {
+		t.Fatalf("%v; install what the tests need with scripts/setup-test.sh", err)
+	}
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			work.Chromium = path
+			break
+		}
+	}
+	if work.Chromium == "" {
+		t.Fatal("there is no Chromium; install what the tests need with scripts/setup-test.sh")
+	}
+	if work.Screenshots != "" {
+		must(t, os.MkdirAll(work.Screenshots, 0o755)) //nolint:gosec // pictures are no secret
+	}
+	input, err := json.Marshal(work)
+	must(t, err)
+	cmd := exec.CommandContext(t.Context(), "node", "drive.js")
+	cmd.Stdin = bytes.NewReader(input)
+	cmd.WaitDelay = 5 * time.Second
+	var words bytes.Buffer
+	cmd.Stderr = &words
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("drive.js: %v\n%s%s", err, out, words.Bytes())
+	}
+	var got report
+	must(t, json.Unmarshal(out, &got))
+	return got
+}
+
+// Every page is fit to be used, by mouse, by keyboard and by screen reader, and the list of runs follows what happens.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	server := apptest.Start(t)
+	many := addTenant(t, server, server.Owner, "many", "Many runs & Sons")
+	addTenant(t, server, server.Owner, "long", strings.Repeat("A tenant with quite a name ", 3)+"(test)")
+	made := fill(t, server, server.Owner)
+	const runsOfMany = 65
+	oldest, token := fillMany(t, server, many, runsOfMany)
+	work := jobs{
+		Base: server.Address, Screenshots: os.Getenv("TENON_SCREENSHOTS"),
+		Users: map[string]account{
+			"acme":  {apptest.Email("acme"), server.Password},
+			"fresh": signUp(t, server, "fresh"),
+			"solo":  signUp(t, server, "a.rather.long.address.of.one.person.alone", "solo"),
+		},
+		Flows: []map[string]string{
+			{"name": "followRuns", "user": "acme", "tenant": "many", "token": token, "workflow": "greet"},
+			{"name": "pauseAndTrouble", "user": "acme", "tenant": "acme"},
+			{"name": "switchTenant", "user": "acme", "from": "acme", "to": "many", "label": "Many runs & Sons"},
+		},
+	}
+	work.Pages = append(visitorPages(), accountPages()...)
+	work.Pages = append(work.Pages, runPages(made, oldest)...)
+	got := drive(t, work)
+	for _, problem := range got.Problems {
+		t.Errorf("%s: %s: %s", problem.Page, problem.Kind, problem.Detail)
+	}
+	if want := viewsOfAPage * len(work.Pages); got.Views != want {
+		t.Errorf("%d views were checked, want %d", got.Views, want)
+	}
+}
+
+// visitorPages are seen without signing in.
+func visitorPages() []page {
+	return []page{
+		{Name: "sign-in", Path: "/sign-in"},
+		{Name: "sign-in-ended", Path: "/sign-in?ended=1&next=%2Fruns"},
+		{
+			Name: "sign-in-refused", Path: "/sign-in", Press: "main button", Status: http.StatusUnauthorized,
+			Fill: map[string]string{"#email": "nobody@example.com", "#password": "not the password"},
+		},
+		{Name: "sign-up", Path: "/sign-up"},
+		{
+			Name: "sign-up-refused", Path: "/sign-up", Press: "main button", Status: http.StatusConflict,
+			Fill: map[string]string{"#email": apptest.Email("acme"), "#password": "long enough for this"},
+		},
+		{Name: "form-refused", Path: "/sign-up", Press: "main button", Status: http.StatusForbidden, Fill: map[string]string{
+			"#email": "eve@example.com", "#password": "long enough for this", "main [name=csrf]": "forged",
+		}},
+		{Name: "not-found", Path: "/nowhere", Status: http.StatusNotFound},
+	}
+}
+
+// accountPages are seen before there is any run.
+func accountPages() []page {
+	return []page{
+		{Name: "create-tenant", User: "fresh", Path: "/runs"},
+		{
+			Name: "create-tenant-refused", User: "fresh", Path: "/runs", Press: "main button", Status: http.StatusConflict,
+			Fill: map[string]string{"#slug": "acme"},
+		},
+		{Name: "empty", User: "solo", Path: "/runs"},
+		{Name: "first-worker", User: "solo", Path: "/runs", Press: ".empty button"},
+		{Name: "wrong-tenant", User: "acme", Path: "/runs?tenant=globex", Status: http.StatusNotFound},
+		{Name: "wrong-tenant-of-one", User: "solo", Path: "/runs?tenant=acme", Status: http.StatusNotFound},
+	}
+}
+
+func runPages(made runs, oldest string) []page {
+	acme := func(name, query string) page {
+		return page{Name: name, User: "acme", Path: "/runs?tenant=acme" + query}
+	}
+	older := acme("older", "")
+	older.Path, older.Press = "/runs?tenant=many", "#older"
+	unknown, missing := acme("unknown-status", "&status=sleepy"), acme("missing-run", "&run=run_01h455vb4pex5vsknk084sn02q")
+	unknown.Status, missing.Status = http.StatusBadRequest, http.StatusNotFound
+	return []page{
+		acme("runs", ""), acme("layers", "&run="+made.layers), acme("failed", "&run="+made.failed), acme("long", "&run="+made.long),
+		acme("running", "&run="+made.running), acme("backing-off", "&run="+made.backingOff), acme("cancelled", "&run="+made.cancelled),
+		acme("child", "&run="+made.child), acme("children", "&parent="+made.parent), acme("status", "&status=failed"),
+		acme("none-match", "&status=failed&workflow=greet"), unknown, missing, older,
+		{Name: "many", User: "acme", Path: "/runs?tenant=many"},
+		{Name: "chosen", User: "acme", Path: "/runs?tenant=many&run=" + oldest},
+		{Name: "long-tenant", User: "acme", Path: "/runs?tenant=long"},
+	}
+}
+
+// The checks see what they are there for: a page with each fault is told off for each, in every view that has it.
+func TestFaultsAreSeen(t *testing.T) {
+	t.Parallel()
+	const faults = `<!DOCTYPE html><html lang="en"><title>Faults</title><body><main><h1>Faults</h1>
+		<p style="color:#ccc">inline</p><p class="pale">pale</p><p class="wide">wide</p><img src="/missing.png">
+		<button class="bare">bare</button><a href="/" tabindex="-1">unreached</a></main><script src="/late.js"></script>`
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'")
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(strings.Replace(faults, "<body>", `<link rel="stylesheet" href="/faults.css"><body>`, 1)))
+	})
+	mux.HandleFunc("GET /faults.css", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/css")
+		_, _ = w.Write([]byte(".pale { color: #ccc; background: #fff } .wide { width: 2000px } .bare:focus { outline: none }"))
+	})
+	mux.HandleFunc("GET /late.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		_, _ = w.Write([]byte("throw new Error('on purpose')"))
+	})
+	site := httptest.NewServer(mux)
+	t.Cleanup(site.Close)
+	got := drive(t, jobs{Base: site.URL, Users: map[string]account{}, Flows: []map[string]string{}, Pages: []page{{Name: "faults", Path: "/"}}})
+	seen := map[string]int{}
+	for _, problem := range got.Problems {
+		seen[problem.Kind]++
+	}
+	for _, kind := range []string{"policy", "overflow", "axe", "console", "request", "focus", "keyboard"} {
+		if seen[kind] < 2 {
+			t.Errorf("%q was reported %d times, want it at both widths: %v", kind, seen[kind], got.Problems)
+		}
+	}
+	if seen["failed"] > 0 {
+		t.Errorf("a check broke: %v", got.Problems)
+	}
+}

@@ -1,0 +1,126 @@
+// What must hold for every page.
+import { join } from "node:path";
+
+const tags = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"];
+const schemes = ["light", "dark"];
+const widths = [1280, 390];
+const height = 844;
+const shiftAllowed = 0.01;
+
+// checkPage opens a page at each width and checks it in both colour schemes; it returns how many views it has checked.
+export async function checkPage(context, job, problem) {
+  await context.addInitScript({ content: job.axe });
+  await context.addInitScript(watchPolicyAndShifts);
+  const page = await context.newPage();
+  const told = { width: 0 };
+  const problemHere = (kind, detail) => problem(kind, `at ${told.width} px: ${detail}`);
+  const watching = { on: !job.press };
+  watch(page, job.status ?? 200, (kind, detail) => watching.on && problemHere(kind, detail));
+  let views = 0;
+  for (const width of widths) {
+    told.width = width;
+    await page.setViewportSize({ width, height });
+    await arrive(page, job, watching, problemHere);
+    for (const colorScheme of schemes) {
+      await page.emulateMedia({ colorScheme });
+      await checkView(page, job, { width, colorScheme }, problemHere);
+      views++;
+    }
+    await checkKeyboard(page, problemHere);
+    for (const violation of await page.evaluate(() => globalThis.tenonSeen.policy)) problemHere("policy", violation);
+  }
+  return views;
+}
+
+// arrive loads the page, or sends the form that leads to it; the page with the form is checked by a job of its own.
+async function arrive(page, { path, status = 200, fill, press }, watching, problem) {
+  watching.on = !press;
+  let answer = await page.goto(path);
+  if (press) {
+    for (const [selector, value] of Object.entries(fill ?? {})) {
+      await page.locator(selector).evaluate((element, text) => { element.value = text; }, value);
+    }
+    watching.on = true;
+    [answer] = await Promise.all([page.waitForNavigation(), page.click(press)]);
+  }
+  if (answer.status() !== status) problem("status", `answered ${answer.status()}, want ${status}`);
+  const shift = await page.evaluate(() => globalThis.tenonSeen.shift);
+  if (shift > shiftAllowed) problem("shift", `the page moves while it loads: ${shift}`);
+}
+
+async function checkView(page, { name, screenshots }, { width, colorScheme }, problem) {
+  const { violations } = await page.evaluate((values) =>
+    globalThis.axe.run(document, { runOnly: { type: "tag", values }, resultTypes: ["violations"], elementRef: false }), tags);
+  for (const { id, help, nodes } of violations) {
+    for (const node of nodes) problem("axe", `${colorScheme}: ${id}: ${help}: ${node.target}: ${node.failureSummary} ${node.html}`);
+  }
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  if (over > 0) problem("overflow", `the document is ${over} px wider than the window`);
+  if (screenshots) await page.screenshot({ path: join(screenshots, `${name}-${width}-${colorScheme}.png`), fullPage: true });
+}
+
+function watchPolicyAndShifts() {
+  globalThis.tenonSeen = { policy: [], shift: 0 };
+  document.addEventListener("securitypolicyviolation", (event) => {
+    globalThis.tenonSeen.policy.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
+  });
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) globalThis.tenonSeen.shift += entry.value;
+  }).observe({ type: "layout-shift", buffered: true });
+}
+
+// watch reports what the console and the network complain about; the page itself may answer with the status that is expected of it.
+function watch(page, status, problem) {
+  page.on("console", (message) => {
+    const own = status >= 400 && message.location().url === page.url() && message.text().includes(`status of ${status}`);
+    if (message.type() === "error" && !own) problem("console", `${message.text()} (${message.location().url})`);
+  });
+  page.on("pageerror", (error) => problem("console", error.stack));
+  page.on("requestfailed", (request) => {
+    // An update that a newer one has replaced, or that the end of the page has cut short.
+    if (request.failure().errorText !== "net::ERR_ABORTED") problem("request", `${request.url()}: ${request.failure().errorText}`);
+  });
+  page.on("response", (answer) => {
+    const own = answer.request().isNavigationRequest() && answer.status() === status;
+    if (answer.status() >= 400 && !own) problem("request", `${answer.url()}: ${answer.status()}`);
+  });
+}
+
+// checkKeyboard goes through the page by Tab and reports controls that it does not reach, or whose focus is not to be seen.
+async function checkKeyboard(page, problem) {
+  const count = await page.evaluate(() => {
+    const controls = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']";
+    globalThis.tenonControls = [...document.querySelectorAll(controls)].filter((element) => !element.disabled && element.checkVisibility({ visibilityProperty: true }));
+    globalThis.tenonReached = new Set();
+    document.activeElement.blur();
+    document.getSelection().removeAllRanges();
+    document.body.tabIndex = -1;
+    document.body.focus();
+    document.body.removeAttribute("tabindex");
+    return globalThis.tenonControls.length;
+  });
+  const spare = 3; // new rows may come in meanwhile
+  for (let i = 0; i < count + spare; i++) {
+    await page.keyboard.press("Tab");
+    const { detail, again } = await page.evaluate(focusFault);
+    if (detail) problem("focus", detail);
+    if (again) break;
+  }
+  const missed = await page.evaluate(() =>
+    globalThis.tenonControls.filter((element) => element.isConnected && !globalThis.tenonReached.has(element)).map((element) => element.outerHTML.slice(0, 200)));
+  for (const control of missed) problem("keyboard", `Tab does not reach ${control}`);
+}
+
+function focusFault() {
+  const element = document.activeElement;
+  if (!element || element === document.body || globalThis.tenonReached.has(element)) return { again: true };
+  globalThis.tenonReached.add(element);
+  const name = element.outerHTML.slice(0, 200);
+  const style = getComputedStyle(element);
+  if (style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 2) return { detail: `no outline on ${name}` };
+  const box = element.getClientRects()[0];
+  const [x, y] = [box.left + box.width / 2, box.top + Math.min(box.height, innerHeight) / 2];
+  const top = document.elementFromPoint(x, y);
+  if (!top || !(element.contains(top) || top.contains(element))) return { detail: `covered or outside the window: ${name}` };
+  return {};
+}
