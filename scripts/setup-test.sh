@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need is there: PostgreSQL and a C compiler (for the race detector), Chromium, the npm and
+# Makes sure that what the tests need is there: PostgreSQL and a C compiler (for the race detector), Chromium, systemd-analyze for the units, the npm and
 # PyPI packages of the protocol clients. As root on a Debian-like system it installs what is missing; otherwise it names
 # it, with the line that installs it, and fails.
 set -euo pipefail
@@ -10,6 +10,9 @@ have_postgres() { command -v postgres >/dev/null || compgen -G '/usr/lib/postgre
 have_chromium() { command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; }
 have_postgres || missing+=(postgresql-15)
 have_chromium || missing+=(chromium)
+command -v curl >/dev/null || missing+=(curl)
+command -v openssl >/dev/null || missing+=(openssl)
+[ "$(uname)" != Linux ] || command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v cc >/dev/null || command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 if [ -e test/protocols/python/requirements.txt ]; then
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)

@@ -24,7 +24,7 @@ func main() {
 		Use: "tenond", Short: "The Tenon server", Version: app.Version, SilenceUsage: true, SilenceErrors: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(devCommand(), demoCommand(), serveCommand(), migrateCommand(), keysCommand())
+	root.AddCommand(devCommand(), demoCommand(), serveCommand(), migrateCommand(), keysCommand(), natsCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		stop()
 		fmt.Fprintln(os.Stderr, "tenond:", explain(err))

@@ -9,13 +9,13 @@ import (
 // goes. Every process computes the same from the same list. owners must not be empty.
 func Share(shards []int32, owners []string) map[int32]string {
 	owners = slices.Sorted(slices.Values(owners))
-	most := (len(shards) + len(owners) - 1) / len(owners)
+	each, extra := len(shards)/len(owners), len(shards)%len(owners) // extra owners have one more
 	counts := make(map[string]int, len(owners))
 	share := make(map[int32]string, len(shards))
 	for _, shard := range shards {
 		best, bestScore := "", uint64(0)
 		for _, owner := range owners {
-			if counts[owner] >= most {
+			if counts[owner] > each || counts[owner] == each && extra == 0 {
 				continue
 			}
 			if score := score(shard, owner); best == "" || score > bestScore {
@@ -23,7 +23,9 @@ func Share(shards []int32, owners []string) map[int32]string {
 			}
 		}
 		share[shard] = best
-		counts[best]++
+		if counts[best]++; counts[best] > each {
+			extra--
+		}
 	}
 	return share
 }

@@ -24,9 +24,8 @@ func TestShareIsEvenAndMovesLittle(t *testing.T) {
 				moved++
 			}
 		}
-		most := (len(shards) + n - 1) / n
 		for _, owner := range owners {
-			if counts[owner] > most || counts[owner] < len(shards)-most*(n-1) {
+			if each := len(shards) / n; counts[owner] < each || counts[owner] > each+1 || counts[owner] > each && len(shards)%n == 0 {
 				t.Errorf("of %d owners %s has %d shards", n, owner, counts[owner])
 			}
 		}

@@ -82,7 +82,7 @@ func startServer(ctx context.Context) (*testServer, error) {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	server, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{
-		DataRoot: filepath.Join(folder, "data"), TemplateRoot: templateRoot(), Log: log,
+		DataRoot: filepath.Join(folder, "data"), TemplateRoot: templateRoot(), Log: log, Throwaway: true,
 		Settings: map[string]string{"shared_buffers": "64MB", "max_connections": "200"},
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ type Counts struct {
 	RowWrites    int64 // rows inserted, updated and deleted in the database's own tables
 	Transactions int64
 	Statements   int64
-	LSN          string // where the WAL ends
+	LSN          string // up to where the WAL is on disk
 
 	tuples int64 // as RowWrites, with Postgres's catalogs, and seen from outside
 }
@@ -82,7 +82,7 @@ func (s *Statistics) Read(ctx context.Context) (Counts, error) {
 
 // glance reads what can be seen from outside.
 func (s *Statistics) glance(ctx context.Context) (c Counts, err error) {
-	err = s.outside.QueryRow(ctx, `select d.xact_commit + d.xact_rollback, d.tup_inserted + d.tup_updated + d.tup_deleted, pg_current_wal_insert_lsn()::text,
+	err = s.outside.QueryRow(ctx, `select d.xact_commit + d.xact_rollback, d.tup_inserted + d.tup_updated + d.tup_deleted, pg_current_wal_flush_lsn()::text,
 			(select coalesce(sum(s.calls), 0)::bigint from pg_stat_statements s where s.dbid = d.datid)
 		from pg_stat_database d where d.datname = $1`, s.database).Scan(&c.Transactions, &c.tuples, &c.LSN, &c.Statements)
 	return c, err

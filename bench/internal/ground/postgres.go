@@ -117,8 +117,8 @@ func withDatabase(address, name string) (string, error) {
 	return parsed.String(), nil
 }
 
-// CheckDurable refuses a database whose commits may be lost: one of the three settings off or weakened, for the cluster or for any role or database,
-// or a table that is not logged, unless it is one of the named.
+// CheckDurable refuses a database whose commits may be lost: one of the three settings off or weakened, for the cluster, the database or any role in
+// it, or a table that is not logged, unless it is one of the named.
 func CheckDurable(ctx context.Context, address string, unless ...string) error {
 	conn, err := pgx.Connect(ctx, address)
 	if err != nil {
@@ -137,7 +137,8 @@ func CheckDurable(ctx context.Context, address string, unless ...string) error {
 	var overrides, unlogged []string
 	err = conn.QueryRow(ctx, `select
 		(select array_agg(c) from pg_db_role_setting, unnest(setconfig) as c
-			where c ~ '^(fsync|synchronous_commit|full_page_writes)=' and c !~ '=on$'),
+			where setdatabase in (0, (select oid from pg_database where datname = current_database()))
+			and c ~ '^(fsync|synchronous_commit|full_page_writes)=' and c !~ '=on$'),
 		(select array_agg(relname::text) from pg_class
 			where relpersistence = 'u' and relkind in ('r', 'm') and relname <> all(coalesce($1::text[], '{}')))`, unless).Scan(&overrides, &unlogged)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/tenon-run/tenon/internal/authn"
 	"github.com/tenon-run/tenon/internal/authz"
 	"github.com/tenon-run/tenon/internal/bus"
+	"github.com/tenon-run/tenon/internal/embedded"
 	"github.com/tenon-run/tenon/internal/loop"
 	"github.com/tenon-run/tenon/internal/testkit"
 	"github.com/tenon-run/tenon/services/identity"
@@ -38,35 +40,74 @@ func Start(t testing.TB) *Server {
 // StartOn is Start on a migrated database of the caller's.
 func StartOn(t testing.TB, database string) *Server {
 	t.Helper()
-	log := testkit.Logger(t)
-	conn, err := testkit.NATS(t).Conn(bus.Options("test", log)...)
+	install := NewInstall(t, database)
+	p := install.Process()
+	owner, password := tenant(t, p.App, "acme")
+	return &Server{App: p.App, Address: p.Address(), Owner: owner, Password: password, DatabaseURL: database}
+}
+
+// Install is what the processes of an install share: a database, a NATS server and a master key.
+type Install struct {
+	t        testing.TB
+	database string
+	nats     *embedded.NATS
+	key      []byte
+}
+
+// NewInstall makes an install without processes, on a migrated database.
+func NewInstall(t testing.TB, database string) *Install {
+	t.Helper()
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return &Install{t: t, database: database, nats: testkit.NATS(t), key: key}
+}
+
+// Process is one process of an install. It lives in the test's own, with a connection of its own to NATS.
+type Process struct {
+	*app.App
+
+	// Stop ends it in order, as SIGTERM does. It may be called again.
+	Stop func()
+}
+
+// Process starts one that runs these services, all without any, and stops it at the test's end.
+func (i *Install) Process(services ...string) *Process {
+	i.t.Helper()
+	return i.ProcessWith(func(*app.Config) {}, services...)
+}
+
+// ProcessWith is Process with a config that change has changed.
+func (i *Install) ProcessWith(change func(*app.Config), services ...string) *Process {
+	i.t.Helper()
+	t, log := i.t, testkit.Logger(i.t)
+	conn, err := i.nats.Conn(bus.Options("test", log)...)
 	must(t, err)
 	t.Cleanup(conn.Close)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
 	const grace, passwordKiB = 2 * time.Second, 8192
-	a, err := app.New(t.Context(), app.Config{
-		DatabaseURL: database, NATS: conn, Listener: listener, MasterKey: key, Log: log, Grace: grace, PasswordMemory: passwordKiB,
-	})
+	cfg := app.Config{
+		DatabaseURL: i.database, NATS: conn, Listener: listener, MasterKey: i.key, Log: log, Services: services, Grace: grace, PasswordMemory: passwordKiB,
+	}
+	change(&cfg)
+	a, err := app.New(t.Context(), cfg)
 	must(t, err)
-	t.Cleanup(a.Close)
 	ready := make(chan struct{})
 	task := loop.Start(context.WithoutCancel(t.Context()), "server", func(ctx context.Context) error { return a.Run(ctx, func() { close(ready) }) })
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		const most = 20 * time.Second
 		ctx, cancel := context.WithTimeout(context.Background(), most)
 		defer cancel()
 		must(t, task.Stop(ctx))
+		a.Close()
 	})
+	t.Cleanup(stop)
 	select {
 	case <-ready:
 	case <-task.Done():
 		t.Fatal(task.Err())
 	}
-	owner, password := tenant(t, a, "acme")
-	return &Server{App: a, Address: a.Address(), Owner: owner, Password: password, DatabaseURL: database}
+	return &Process{App: a, Stop: stop}
 }
 
 // Tenant makes a user with a tenant of its own and returns the user as its owner.
@@ -94,11 +135,17 @@ func tenant(t testing.TB, a *app.App, slug string) (owner authn.Principal, passw
 // Token makes an API token with a role, or a worker token where the role is empty.
 func (s *Server) Token(t testing.TB, owner authn.Principal, role string, lifetime time.Duration) (identity.Token, string) {
 	t.Helper()
+	return Token(t, s.App, owner, role, lifetime)
+}
+
+// Token makes an API token with a role, or a worker token where the role is empty. The app runs the identity service.
+func Token(t testing.TB, a *app.App, owner authn.Principal, role string, lifetime time.Duration) (identity.Token, string) {
+	t.Helper()
 	kind := authn.KindAPI
 	if role == "" {
 		kind = authn.KindWorker
 	}
-	token, secret, err := s.Identity.CreateToken(t.Context(), owner, identity.NewToken{Name: "test", Kind: kind, Role: role, Lifetime: lifetime})
+	token, secret, err := a.Identity.CreateToken(t.Context(), owner, identity.NewToken{Name: "test", Kind: kind, Role: role, Lifetime: lifetime})
 	must(t, err)
 	return token, secret
 }

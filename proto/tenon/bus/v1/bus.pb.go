@@ -2700,9 +2700,10 @@ func (x *Presence) GetLeaving() bool {
 
 // Revoked is one revocation; Beacon carries the running number of the newest.
 type Revoked struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Number  int64                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	TokenId string                 `protobuf:"bytes,2,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number int64                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Empty for a changed membership and for several tokens at once: readers read the list up to the number.
+	TokenId string `protobuf:"bytes,2,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	// Unix seconds after which the token is dead anyway.
 	Expires       int64 `protobuf:"varint,3,opt,name=expires,proto3" json:"expires,omitempty"`
 	unknownFields protoimpl.UnknownFields
