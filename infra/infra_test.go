@@ -39,7 +39,7 @@ var tenond = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	build := regexp.MustCompile(`go build .*\\n\s*-ldflags "-s -w (-X \S+=)\$\{VERSION\}" -o /tenond (\./cmd/tenond)\n`).FindSubmatch(dockerfile)
+	build := regexp.MustCompile(`go build .*\\\n\s*-ldflags "-s -w (-X \S+=)\$\{VERSION\}" -o /tenond (\./cmd/tenond)\n`).FindSubmatch(dockerfile)
 	if build == nil {
 		return "", errors.New("the Dockerfile has another build line than these tests know")
 	}

@@ -28,6 +28,7 @@ type cluster struct {
 	password string
 	// throwaway is the folder outside of the data root that is removed at the end, empty for none.
 	throwaway string
+	port      int // 0: a free one each time
 	settings  map[string]string
 	log       *slog.Logger
 }
@@ -46,7 +47,7 @@ func prepareCluster(ctx context.Context, cfg PostgresConfig) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{root: root, owner: owner, settings: cfg.Settings, log: cfg.Log}
+	c := &cluster{root: root, owner: owner, port: cfg.Port, settings: cfg.Settings, log: cfg.Log}
 	if folder := filepath.Dir(root); cfg.Throwaway && folder != cfg.DataRoot {
 		c.throwaway = folder
 	}

@@ -22,11 +22,15 @@ const maxLogFile = 10 << 20
 
 var errPortTaken = errors.New("the port was taken by somebody else")
 
-// launch starts Postgres on a free port and returns when Tenon's role and database are there.
+// launch starts Postgres and returns when Tenon's role and database are there.
 func (c *cluster) launch(ctx context.Context) (*Postgres, error) {
-	port, err := freePort(ctx)
-	if err != nil {
-		return nil, err
+	port := c.port
+	if port == 0 {
+		free, err := freePort(ctx)
+		if err != nil {
+			return nil, err
+		}
+		port = free
 	}
 	output, begin, err := c.openLog()
 	if err != nil {

@@ -33,6 +33,8 @@ type PostgresConfig struct {
 	// Throwaway lets Stop remove what lies outside DataRoot, the folder in FallbackRoot; DataRoot itself is the caller's. For data that does
 	// not outlive its process. Default false.
 	Throwaway bool
+	// Port is where Postgres listens on 127.0.0.1, for those who start it again under the same address. Default 0, a free one.
+	Port int
 	// Settings are Postgres settings on top of ours. Default none.
 	Settings map[string]string
 	// Log gets a line for each thing worth knowing. Default slog.Default().

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -54,6 +56,7 @@ func (s *Server) calls(next http.Handler) http.Handler {
 			defer body.stop()
 			r.Body = body
 		}
+		w = &explained{ResponseWriter: w, request: r}
 		if wantsInline(r) {
 			r.Header.Set("Content-Type", "application/"+inlineCodec)
 			w = &inlineWriter{ResponseWriter: w}
@@ -127,6 +130,31 @@ func wantsInline(r *http.Request) bool {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return err == nil && kind == "application/json" && (params["charset"] == "" || strings.EqualFold(params["charset"], "utf-8"))
 }
+
+// explained says in words why a call got 415: Connect answers a content type that it does not know with the status alone.
+type explained struct {
+	http.ResponseWriter
+
+	request *http.Request
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *explained) WriteHeader(status int) {
+	if status != http.StatusUnsupportedMediaType {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.ResponseWriter.WriteHeader(status)
+	kind := w.request.Header.Get("Content-Type")
+	const most = 100
+	message := fmt.Sprintf("the content type %.*q is not understood: send application/json or application/proto, or call by gRPC, gRPC-Web or Connect", most, kind)
+	text, _ := json.Marshal(map[string]string{"code": "invalid_argument", "message": message}) // strings always encode
+	_, _ = w.ResponseWriter.Write(text)                                                          // the client may have gone
+}
+
+// Unwrap lets http.ResponseController reach the writer below.
+func (w *explained) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // inlineWriter names the inline codec's answers what they are to the client: JSON.
 type inlineWriter struct {

@@ -84,8 +84,9 @@ func (c jsonCodec) Unmarshal(text []byte, message any) error {
 			return err
 		}
 	}
-	// Unknown fields are let through: clients and servers need not be of one version.
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(standard.text, value); err != nil {
+	// Unknown fields and enum values of Connect clients are let through: clients and servers need not be of one version. In what somebody wrote
+	// by hand they are a slip of the pen, and a filter that is left out shows more than was asked for.
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: !c.inline}).Unmarshal(standard.text, value); err != nil {
 		return errors.New(standard.relocate(err.Error(), text))
 	}
 	return nil

@@ -69,6 +69,23 @@ func TestUnmarshal(t *testing.T) {
 	}
 }
 
+// What Connect clients send may be of a newer version; what is written by hand is held to the letter.
+func TestUnknownNamesInHandWrittenJSON(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{"run": {"workflow": "w", "imput": 1}}`: `unknown field "imput"`,
+		`{"workflow": "w"}`:                      `unknown field "workflow"`,
+	} {
+		err := (jsonCodec{name: inlineCodec, inline: true}).Unmarshal([]byte(text), &runsv1.TriggerRequest{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+		if err := (jsonCodec{name: "json"}).Unmarshal([]byte(text), &runsv1.TriggerRequest{}); err != nil {
+			t.Errorf("%s: a Connect client got %v", text, err)
+		}
+	}
+}
+
 func TestUnmarshalNamesThePlace(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ text, want string }{

@@ -86,8 +86,8 @@ func TestRotationInvalidatesNothing(t *testing.T) {
 	k := setupKeys(t)
 	other := k.process(t, 7)
 	owner := k.owner(t, "acme")
-	_, worker := k.token(t, owner, NewToken{Name: "w", Kind: authn.KindWorker, Lifetime: 10 * 24 * time.Hour})
-	first := k.kid(t, worker)
+	long, worker := k.token(t, owner, NewToken{Name: "w", Kind: authn.KindWorker, Lifetime: 200 * 24 * time.Hour})
+	first, last := k.kid(t, worker), long.Expires // the session, good for 100 days, is signed by the same key
 
 	made, err := k.svc.keys.Rotate(t.Context())
 	if err != nil || made.State != KeyAnnounced || made.SignsFrom != k.now().Add(announceFor) {
@@ -124,19 +124,19 @@ func TestRotationInvalidatesNothing(t *testing.T) {
 		t.Errorf("its end was fixed while tokens may still be on their way: %+v %v", keys, err)
 	}
 
-	// The end of the first key is the end of the last token that it signed: the session, good for 100 days.
+	// The end of the first key is the end of the last token that it signed.
 	k.pass(settleFor + time.Second)
 	k.svc.maintain(t.Context())
 	keys, err := k.svc.keys.List(t.Context())
-	if err != nil || keys[1].VerifiesUntil == nil || !keys[1].VerifiesUntil.Equal(owner.Expires.Add(time.Hour)) {
+	if err != nil || keys[1].VerifiesUntil == nil || !keys[1].VerifiesUntil.Equal(last.Add(time.Hour)) {
 		t.Fatalf("%+v %v", keys, err)
 	}
-	k.clock.Store(owner.Expires.Unix() - 1)
+	k.clock.Store(last.Unix() - 1)
 	k.svc.maintain(t.Context()) // by now the second key is old and a third is announced; the first one verifies
 	if set, err := k.svc.KeySet(t.Context()); err != nil || !strings.Contains(string(set.JSON), first) || k.states(t) != "announced signing verifying" {
 		t.Errorf("%s %s %v", k.states(t), set.JSON, err)
 	}
-	k.clock.Store(owner.Expires.Unix() + 3601)
+	k.clock.Store(last.Unix() + 3601)
 	k.svc.maintain(t.Context())
 	if set, err := k.svc.KeySet(t.Context()); err != nil || strings.Contains(string(set.JSON), first) || k.states(t) != "signing verifying" {
 		t.Errorf("%s %s %v", k.states(t), set.JSON, err)

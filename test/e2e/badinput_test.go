@@ -123,7 +123,8 @@ func TestBadInputByPlainHTTP(t *testing.T) {
 		"deep JSON in an unknown field": {trigger, `{"x": ` + nested(100_000) + `}`, unread("nested deeper than 1000")},
 		"unknown workflow":              {trigger, `{"run": {"workflow": "nobody"}}`, notFound},
 		"unknown version":               {trigger, `{"run": {"workflow": "any", "workflowVersion": 7}}`, notFound},
-		"unknown fields":                {trigger, `{"run": {"workflow": "any", "colour": {"deep": [1]}}, "size": 3}`, refusal{Code: "ok"}}, // a newer client's
+		"a field that is none":          {trigger, `{"run": {"workflow": "any", "imput": {"deep": [1]}}}`, unread(`unknown field "imput"`)},
+		"a filter that is none":         {runService + "ListRuns", `{"statuses": ["RUN_STATUS_HAPPY"]}`, unread("RUN_STATUS_HAPPY")},
 		"input against its schema":      {trigger, `{"run": {"workflow": "strict", "input": {"n": "x"}}}`, invalid("INPUT_SCHEMA", "run.input.n")},
 		"priority of 10":                {trigger, `{"run": {"workflow": "any", "priority": 10}}`, invalid("INVALID_FIELD", "run.priority")},
 		"id without its form":           {trigger, `{"run": {"workflow": "any", "runId": "7"}}`, invalid("INVALID_ARGUMENT", "run.run_id")},
@@ -166,9 +167,9 @@ func TestBadEncodings(t *testing.T) {
 		headers                   []string
 		want                      refusal
 	}{
-		"text":              {"Trigger", "text/plain", good, nil, refusal{Code: "http 415"}},
-		"a form":            {"Trigger", "application/x-www-form-urlencoded", good, nil, refusal{Code: "http 415"}},
-		"no type":           {"Trigger", "", good, nil, refusal{Code: "http 415"}},
+		"text":              {"Trigger", "text/plain", good, nil, refusal{Code: "invalid_argument", Message: "is not understood: send application/json"}},
+		"a form":            {"Trigger", "application/x-www-form-urlencoded", good, nil, refusal{Code: "invalid_argument", Message: "is not understood: send application/json"}},
+		"no type":           {"Trigger", "", good, nil, refusal{Code: "invalid_argument", Message: "is not understood: send application/json"}},
 		"binary garbage":    {"Trigger", "application/proto", "\xff\xff\xff\xff", nil, unread("cannot parse")},
 		"JSON as binary":    {"Trigger", "application/proto", good, nil, unread("cannot parse")},
 		"not compressed":    {"Trigger", "application/json", good, []string{"Content-Encoding", "gzip"}, unread("gzip")},

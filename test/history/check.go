@@ -22,6 +22,8 @@ type Verdict struct {
 	// Executions and LostAttempts are those of the acknowledged runs.
 	Executions   int
 	LostAttempts int
+	// LostRuns are the acknowledged runs that are not there any more, or not completed.
+	LostRuns int
 	// Violations are sentences that name the run, in no order.
 	Violations []string
 }
@@ -82,10 +84,18 @@ func (c *checker) violationf(format string, args ...any) {
 	c.verdict.Violations = append(c.verdict.Violations, fmt.Sprintf(format, args...))
 }
 
+// lose is violationf for a run whose promise is broken altogether.
+func (c *checker) lose(format string, args ...any) {
+	c.violationf(format, args...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.verdict.LostRuns++
+}
+
 func (c *checker) run(ctx context.Context, id string, told told, killed []string) error {
 	answer, err := c.api.GetRun(ctx, &runsv1.GetRunRequest{RunId: id})
 	if connect.CodeOf(err) == connect.CodeNotFound {
-		c.violationf("run %s was acknowledged and is lost", id)
+		c.lose("run %s was acknowledged and is lost", id)
 		return nil
 	}
 	if err != nil {
@@ -93,7 +103,7 @@ func (c *checker) run(ctx context.Context, id string, told told, killed []string
 	}
 	run := answer.GetRun()
 	if run.GetStatus() != runsv1.RunStatus_RUN_STATUS_COMPLETED || len(run.GetTasks()) != 1 {
-		c.violationf("run %s is %s with %d tasks, want it completed with 1: %s", id, run.GetStatus(), len(run.GetTasks()), run.GetError().GetMessage())
+		c.lose("run %s is %s with %d tasks, want it completed with 1: %s", id, run.GetStatus(), len(run.GetTasks()), run.GetError().GetMessage())
 		return nil
 	}
 	for _, seen := range append(told.results, run.GetOutputJson()) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -92,9 +94,9 @@ func TestCheck(t *testing.T) {
 			httpServer := httptest.NewServer(handler)
 			defer httpServer.Close()
 			recorder := history.NewRecorder()
-			recorder.Sent("r", "1")
-			recorder.Sent("never acknowledged", "1")
-			recorder.Acknowledged("r")
+			recorder.Sent("r", "0", "1")
+			recorder.Sent("never acknowledged", "0", "1")
+			acknowledge(t, recorder, "r")
 			if test.seen != "" {
 				recorder.Result("r", test.seen)
 			}
@@ -111,12 +113,50 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func acknowledge(t *testing.T, recorder *history.Recorder, id string) {
+	t.Helper()
+	if err := recorder.Acknowledged(id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What was acknowledged stands in the file, with its input, and open is what has no result yet.
+func TestRecorderWritesDown(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "acknowledged")
+	recorder, err := history.OpenRecorder(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().Add(-time.Minute)
+	for _, id := range []string{"a", "b", "c"} {
+		recorder.Sent(id, "{}", "1")
+	}
+	if err := recorder.Acknowledged("a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	recorder.Result("a", "1")
+	if open := recorder.Open(); len(open) != 1 || open[0] != "b" {
+		t.Errorf("open are %v, want b", open)
+	}
+	if sent := recorder.SentAfter(before); len(sent) != 3 {
+		t.Errorf("sent in the last minute are %v, want three", sent)
+	}
+	if err := recorder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if want := `{"input":"{}","run":"a"}` + "\n" + `{"input":"{}","run":"b"}` + "\n"; err != nil || string(text) != want {
+		t.Errorf("the file holds %q, %v; want %q", text, err, want)
+	}
+}
+
 // An API that cannot be read is no verdict.
 func TestCheckFailsWithoutAnAPI(t *testing.T) {
 	t.Parallel()
 	recorder := history.NewRecorder()
-	recorder.Sent("r", "1")
-	recorder.Acknowledged("r")
+	recorder.Sent("r", "0", "1")
+	acknowledge(t, recorder, "r")
 	_, err := history.Check(t.Context(), runsv1connect.NewRunServiceClient(http.DefaultClient, "http://127.0.0.1:1"), history.Evidence{Recorder: recorder})
 	if err == nil || !strings.Contains(err.Error(), "check run r") {
 		t.Errorf("got %v", err)

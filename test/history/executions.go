@@ -15,6 +15,8 @@ type Execution struct {
 	Worker     string `json:"worker"`
 	Generation int    `json:"generation"`
 	Attempt    int    `json:"attempt"`
+	// At is when the code began, by the worker's clock, in microseconds since 1970; 0 when the worker does not say.
+	At int64 `json:"at,omitempty"`
 }
 
 // Log is the file that a worker appends its executions to. Each line is one write, so that it is there after a kill -9.
@@ -22,12 +24,16 @@ type Log struct{ file *os.File }
 
 // OpenLog opens or makes the file of one worker.
 func OpenLog(path string) (*Log, error) {
-	const mine = 0o600
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, mine) //nolint:gosec // the caller's own file
+	file, err := openAppend(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of executions: %w", err)
 	}
 	return &Log{file: file}, nil
+}
+
+func openAppend(path string) (*os.File, error) {
+	const mine = 0o600
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, mine) //nolint:gosec,wrapcheck // the caller's own file; callers say what it is
 }
 
 // Append writes one execution; it may be called from any goroutine.

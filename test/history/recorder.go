@@ -1,18 +1,25 @@
 package history
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
 	"sync"
+	"time"
 )
 
 // Recorder keeps what a client sent and heard. Its methods may be called from any goroutine.
 type Recorder struct {
 	mu   sync.Mutex
 	runs map[string]*told // by run id
+	file *os.File         // nil: memory alone
 }
 
 // told is what a client knows of one run.
 type told struct {
-	want         string // the output that follows from the input, as JSON
+	sent         time.Time
+	input, want  string // as JSON; the output follows from the input
 	acknowledged bool
 	results      []string // outputs that were seen
 }
@@ -20,18 +27,55 @@ type told struct {
 // NewRecorder returns an empty one.
 func NewRecorder() *Recorder { return &Recorder{runs: make(map[string]*told)} }
 
-// Sent notes a run before it is triggered, with the JSON of the output that it must have. A call that fails may have started it all the same.
-func (r *Recorder) Sent(id, want string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.runs[id] = &told{want: want}
+// OpenRecorder returns an empty one that writes every acknowledgement into a file too, on the disk before Acknowledged returns: whatever becomes of
+// this process, the file says what the server has promised. Close it at the end.
+func OpenRecorder(path string) (*Recorder, error) {
+	file, err := openAppend(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the log of acknowledgements: %w", err)
+	}
+	r := NewRecorder()
+	r.file = file
+	return r, nil
 }
 
-// Acknowledged notes that the server said the run is stored. From here on it must not be lost.
-func (r *Recorder) Acknowledged(id string) {
+// Close closes the file of OpenRecorder.
+func (r *Recorder) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	return r.file.Close() //nolint:wrapcheck // it names the file
+}
+
+// Sent notes a run before it is triggered, with the JSON of its input and of the output that it must have. A call that fails may have started it all
+// the same.
+func (r *Recorder) Sent(id, input, want string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.runs[id].acknowledged = true
+	r.runs[id] = &told{sent: time.Now(), input: input, want: want}
+}
+
+// Acknowledged notes that the server said the runs are stored. From here on they must not be lost. The error is of the file.
+func (r *Recorder) Acknowledged(ids ...string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var lines []byte
+	for _, id := range ids {
+		r.runs[id].acknowledged = true
+		line, err := json.Marshal(map[string]string{"run": id, "input": r.runs[id].input})
+		if err != nil {
+			return fmt.Errorf("log the acknowledgement of run %s: %w", id, err)
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	if r.file == nil || len(ids) == 0 {
+		return nil
+	}
+	_, err := r.file.Write(lines)
+	if err := errors.Join(err, r.file.Sync()); err != nil {
+		return fmt.Errorf("log %d acknowledgements: %w", len(ids), err)
+	}
+	return nil
 }
 
 // Result notes an output that a reader was given as final.
@@ -52,6 +96,28 @@ func (r *Recorder) Acknowledgements() int {
 		}
 	}
 	return n
+}
+
+// Open lists the acknowledged runs whose result has not been seen yet.
+func (r *Recorder) Open() []string {
+	return r.list(func(run *told) bool { return run.acknowledged && len(run.results) == 0 })
+}
+
+// SentAfter lists the runs that were sent, for the first time, after an instant.
+func (r *Recorder) SentAfter(instant time.Time) []string {
+	return r.list(func(run *told) bool { return run.sent.After(instant) })
+}
+
+func (r *Recorder) list(which func(*told) bool) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []string
+	for id, run := range r.runs {
+		if which(run) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (r *Recorder) all() map[string]told {

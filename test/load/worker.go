@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	tenon "github.com/tenon-run/tenon/sdk/go"
 	"github.com/tenon-run/tenon/test/history"
@@ -34,6 +35,8 @@ type Config struct {
 
 // Worker is a worker in a process of its own.
 type Worker struct {
+	name    string
+	file    string
 	cmd     *exec.Cmd
 	errors  bytes.Buffer // read after the process has ended
 	running atomic.Int64
@@ -51,7 +54,7 @@ func Start(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start worker %s: %w", cfg.Name, err)
 	}
-	w := &Worker{cmd: exec.Command(program), told: make(chan struct{})} //nolint:gosec,noctx // this program; ended by Kill or Stop
+	w := &Worker{name: cfg.Name, file: cfg.File, cmd: exec.Command(program), told: make(chan struct{})} //nolint:gosec,noctx // this program; ended by Kill or Stop
 	w.cmd.Env = append(os.Environ(), variable+"="+string(text))
 	w.cmd.Stderr = &w.errors
 	if _, err := w.cmd.StdinPipe(); err != nil { // it stays open as long as this process lives
@@ -104,6 +107,15 @@ func (w *Worker) KillAt(ctx context.Context, running int) (int, error) {
 	return int(w.running.Load()), err
 }
 
+// Running is how many tasks run at the moment, by the signs that have arrived.
+func (w *Worker) Running() int { return int(w.running.Load()) }
+
+// Name is the worker's name.
+func (w *Worker) Name() string { return w.name }
+
+// File is where the worker appends its executions.
+func (w *Worker) File() string { return w.file }
+
 // Stop lets the process finish what it runs. The error holds what it said.
 func (w *Worker) Stop() error {
 	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -155,7 +167,7 @@ func serve(cfg Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	begin := func(e history.Execution) error {
-		e.Worker = cfg.Name
+		e.Worker, e.At = cfg.Name, time.Now().UnixMicro()
 		if err := log.Append(e); err != nil {
 			return err
 		}
