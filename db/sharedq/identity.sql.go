@@ -121,7 +121,7 @@ func (q *Queries) TenantByPublicID(ctx context.Context, publicID flow.ID) (int64
 }
 
 const touchSession = `-- name: TouchSession :exec
-UPDATE user_sessions SET last_used_at = now() WHERE user_id = $1 AND id = $2 AND last_used_at < now() - interval '5 minutes'
+UPDATE user_sessions SET last_used_at = now() WHERE user_id = $1 AND id = $2 AND revoked_at IS NULL AND last_used_at < now() - interval '5 minutes'
 `
 
 type TouchSessionParams struct {

@@ -150,11 +150,14 @@ func (w *explained) WriteHeader(status int) {
 	const most = 100
 	message := fmt.Sprintf("the content type %.*q is not understood: send application/json or application/proto, or call by gRPC, gRPC-Web or Connect", most, kind)
 	text, _ := json.Marshal(map[string]string{"code": "invalid_argument", "message": message}) // strings always encode
-	_, _ = w.ResponseWriter.Write(text)                                                          // the client may have gone
+	_, _ = w.ResponseWriter.Write(text)                                                        // the client may have gone
 }
 
 // Unwrap lets http.ResponseController reach the writer below.
 func (w *explained) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush implements http.Flusher, which Connect's streams insist on.
+func (w *explained) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
 
 // inlineWriter names the inline codec's answers what they are to the client: JSON.
 type inlineWriter struct {

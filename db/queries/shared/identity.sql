@@ -24,4 +24,4 @@ WHERE t.slug = @slug AND m.user_id = @user_id;
 
 -- Notes that a session is in use, at most once in five minutes.
 -- name: TouchSession :exec
-UPDATE user_sessions SET last_used_at = now() WHERE user_id = @user_id AND id = @id AND last_used_at < now() - interval '5 minutes';
+UPDATE user_sessions SET last_used_at = now() WHERE user_id = @user_id AND id = @id AND revoked_at IS NULL AND last_used_at < now() - interval '5 minutes';
