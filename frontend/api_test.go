@@ -47,6 +47,7 @@ type fakeAPI struct {
 	listed    []*runsv1.ListRunsRequest
 	seen      []string // Tenon-Tenant of each call on runs
 	forwards  []string // X-Forwarded-For of each SignIn
+	browsers  []string // User-Agent of each SignIn
 }
 
 func (f *fakeAPI) signedIn(ctx context.Context) error {
@@ -62,6 +63,7 @@ func (f *fakeAPI) SignIn(ctx context.Context, req *identityv1.SignInRequest) (*i
 	defer f.mu.Unlock()
 	info, _ := connect.CallInfoForHandlerContext(ctx)
 	f.forwards = append(f.forwards, info.RequestHeader().Get("X-Forwarded-For"))
+	f.browsers = append(f.browsers, info.RequestHeader().Get("User-Agent"))
 	if req.GetEmail() != goodEmail || req.GetPassword() != goodPassword {
 		return nil, connect.NewError(connect.CodeUnauthenticated, errors.New("the address or the password is wrong"))
 	}
@@ -221,6 +223,7 @@ func (b *browser) do(r *http.Request) *httptest.ResponseRecorder {
 	for _, cookie := range b.cookies {
 		r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
 	}
+	r.Header.Set("User-Agent", "a browser")
 	recorder := httptest.NewRecorder()
 	b.site.ServeHTTP(recorder, r)
 	for _, cookie := range recorder.Result().Cookies() {

@@ -74,10 +74,11 @@ func newSite(cfg Config, now func() time.Time) (http.Handler, error) {
 		return nil, err
 	}
 	base := strings.TrimSuffix(cfg.BaseURL, "/")
+	browser := connect.WithInterceptors(connect.UnaryInterceptorFunc(asBrowser))
 	s := &site{
 		cfg: cfg, assets: files, now: now,
-		identity: identityv1connect.NewIdentityServiceClient(cfg.API, base),
-		runs:     runsv1connect.NewRunServiceClient(cfg.API, base),
+		identity: identityv1connect.NewIdentityServiceClient(cfg.API, base, browser),
+		runs:     runsv1connect.NewRunServiceClient(cfg.API, base, browser),
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /assets/{name}", files)

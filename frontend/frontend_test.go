@@ -70,6 +70,9 @@ func TestSignIn(t *testing.T) {
 	if !slices.Equal(b.api.forwards, []string{"192.0.2.1"}) {
 		t.Errorf("the API heard of the addresses %q, want the browser's", b.api.forwards)
 	}
+	if !slices.Equal(b.api.browsers, []string{"a browser"}) {
+		t.Errorf("the API heard of the programs %q, want the browser's", b.api.browsers)
+	}
 }
 
 func TestSignInWithABadPassword(t *testing.T) {

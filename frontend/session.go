@@ -117,7 +117,20 @@ func call(r *http.Request, token, tenant string) context.Context {
 	if len(hops) > 0 {
 		header.Set("X-Forwarded-For", strings.Join(hops, ", "))
 	}
-	return ctx
+	return context.WithValue(ctx, browserKey{}, r.UserAgent())
+}
+
+type browserKey struct{}
+
+// asBrowser names the browser as the program that calls, for the list of somebody's sessions. Connect writes its own name over the header that a
+// call's context has.
+func asBrowser(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
+		if name, _ := ctx.Value(browserKey{}).(string); name != "" {
+			request.Header().Set("User-Agent", name)
+		}
+		return next(ctx, request)
+	}
 }
 
 // toSignIn ends a session that the API does not know any more and asks for another, coming back to the page afterwards.

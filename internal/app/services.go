@@ -43,6 +43,9 @@ func (a *App) mount(ctx context.Context) error {
 			return err
 		}
 	}
+	if !a.cfg.runs(Identity) {
+		a.server.ForwardHTTP("GET "+identityrpc.KeySetPath, Identity)
+	}
 	if !a.cfg.runs(Frontend) {
 		a.server.ForwardHTTP("/", Frontend)
 		return nil

@@ -57,14 +57,16 @@ func TestAnyProcessAcceptsAnyCall(t *testing.T) {
 		for protocol, options := range map[string][]connect.ClientOption{"connect": nil, "grpc-web": {connect.WithGRPCWeb()}} {
 			checkWatch(t, h, process.Address(), service+" by "+protocol, options...)
 		}
-		page, err := http.Get(process.Address() + "/") //nolint:noctx // a test's own server
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(page.Body)
-		_ = page.Body.Close()
-		if err != nil || page.StatusCode != http.StatusOK || !strings.Contains(string(text), "<html") {
-			t.Errorf("the page through %s: status %d, %v", service, page.StatusCode, err)
+		for path, want := range map[string]string{"/": "<html", "/.well-known/jwks.json": `"keys"`} {
+			page, err := http.Get(process.Address() + path) //nolint:noctx // a test's own server
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(page.Body)
+			_ = page.Body.Close()
+			if err != nil || page.StatusCode != http.StatusOK || !strings.Contains(string(text), want) {
+				t.Errorf("%s through %s: status %d, %v", path, service, page.StatusCode, err)
+			}
 		}
 	}
 }

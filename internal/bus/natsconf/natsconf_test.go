@@ -2,9 +2,18 @@ package natsconf_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"flag"
+	"io"
 	"io/fs"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -298,6 +307,78 @@ func TestClusterLosesANode(t *testing.T) {
 	}
 	if _, err := second.Request(limit(t), "tenon.process.none", nil); !fault.HasReason(err, bus.ReasonNoResponder) {
 		t.Errorf("nobody serves it, and the answer is %v", err)
+	}
+}
+
+// makeTLS writes a CA and a certificate from it that serves both ends of a connection on 127.0.0.1.
+func makeTLS(t *testing.T) *natsconf.TLS {
+	t.Helper()
+	folder := t.TempDir()
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	node := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "node"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: root.NotBefore, NotAfter: root.NotAfter,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	made := &natsconf.TLS{}
+	for template, path := range map[*x509.Certificate]*string{root: &made.CAFile, node: &made.CertFile} {
+		der, err := x509.CreateCertificate(rand.Reader, template, root, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*path = write(template.Subject.CommonName+".crt", "CERTIFICATE", der)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.KeyFile = write("node.key", "PRIVATE KEY", der)
+	return made
+}
+
+// TestClusterWithTLS lets in those who trust the CA and have a key, and nobody else.
+func TestClusterWithTLS(t *testing.T) {
+	t.Parallel()
+	cluster := natstest.StartWith(t, natsconf.Request{Folder: t.TempDir(), Nodes: natstest.Nodes(t, 2), TLS: makeTLS(t)})
+	sub, err := cluster.Bus(t, 0, "scheduler").Serve("tenon.shard.1.1", func(_ context.Context, data []byte) ([]byte, error) { return append(data, '!'), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sub.Stop)
+	ask(t, cluster.Bus(t, 1, "dispatcher"), "tenon.shard.1.1")
+	credentials := cluster.Credentials("scheduler")
+	credentials.CAFile = ""
+	options, err := credentials.Options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := nats.Connect(cluster.URL(0), options...); err == nil {
+		t.Error("a server of an unknown CA is trusted")
+		conn.Close()
+	}
+	plain, err := net.Dial("tcp", strings.TrimPrefix(strings.Split(cluster.URL(0), ",")[0], "tls://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = plain.Close() })
+	if _, err := io.WriteString(plain, "CONNECT {\"tls_required\":false}\r\nPING\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if said, _ := io.ReadAll(plain); strings.Contains(string(said), "PONG") {
+		t.Errorf("without TLS it answers %q", said)
 	}
 }
 

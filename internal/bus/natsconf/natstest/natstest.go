@@ -24,8 +24,10 @@ const wait = 20 * time.Second
 // Cluster is some servers with a user for each set of services.
 type Cluster struct {
 	// Folder is where natsconf wrote everything.
-	Folder  string
-	Config  natsconf.Config
+	Folder string
+	Config natsconf.Config
+	// caFile is what the servers' certificates come from, empty without TLS.
+	caFile  string
 	servers []*server.Server
 }
 
@@ -44,6 +46,9 @@ func StartWith(t testing.TB, request natsconf.Request) *Cluster {
 		t.Fatal(err)
 	}
 	c := &Cluster{Folder: request.Folder, Config: written.Config}
+	if request.TLS != nil {
+		c.caFile = request.TLS.CAFile
+	}
 	for _, path := range written.Files[1:] {
 		c.servers = append(c.servers, Run(t, path))
 	}
@@ -133,7 +138,7 @@ func (c *Cluster) URL(node int) string {
 
 // Credentials are those of the user for a set of services; the set must have been asked for.
 func (c *Cluster) Credentials(services ...string) bus.Credentials {
-	return bus.Credentials{NKeyFile: natsconf.SeedFile(c.Folder, services)}
+	return bus.Credentials{NKeyFile: natsconf.SeedFile(c.Folder, services), CAFile: c.caFile}
 }
 
 // Bus returns a bus of a process that runs these services, connected to node, or to another one when that is gone.
