@@ -150,7 +150,7 @@ func (w *explained) WriteHeader(status int) {
 	const most = 100
 	message := fmt.Sprintf("the content type %.*q is not understood: send application/json or application/proto, or call by gRPC, gRPC-Web or Connect", most, kind)
 	text, _ := json.Marshal(map[string]string{"code": "invalid_argument", "message": message}) // strings always encode
-	_, _ = w.ResponseWriter.Write(text)                                                        // the client may have gone
+	_, _ = w.Write(text)                                                                       // the client may have gone
 }
 
 // Unwrap lets http.ResponseController reach the writer below.

@@ -121,9 +121,9 @@ func clientIP(peer string, header http.Header, trusts func(netip.Addr) bool) (ne
 	addr = addr.Unmap()
 	hops := strings.Split(strings.Join(header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && trusts(addr); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
+		next, unread := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if unread != nil {
+			break // What comes before is a claim of nobody known.
 		}
 		addr = next.Unmap()
 	}

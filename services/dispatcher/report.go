@@ -134,8 +134,10 @@ func (s *Service) readReport(w *worker, index int, report *workersv1.Report) (*r
 	if err != nil || assignmentID.IsZero() {
 		return nil, refusal(path+".assignment_id", "must be the 16 bytes that the assignment came with")
 	}
-	item := &busv1.ReportItem{AssignmentId: assignmentID[:], TaskNo: report.GetTaskNo(), Generation: report.GetGeneration(), Attempt: report.GetAttempt(),
-		Running: max(report.GetRunning().AsDuration().Microseconds(), 0)}
+	item := &busv1.ReportItem{
+		AssignmentId: assignmentID[:], TaskNo: report.GetTaskNo(), Generation: report.GetGeneration(), Attempt: report.GetAttempt(),
+		Running: max(report.GetRunning().AsDuration().Microseconds(), 0),
+	}
 	made := &reportItem{index: index, item: item}
 	w.mu.Lock()
 	known := w.sent[assignmentID]

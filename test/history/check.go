@@ -85,7 +85,7 @@ func (c *checker) violationf(format string, args ...any) {
 }
 
 // lose is violationf for a run whose promise is broken altogether.
-func (c *checker) lose(format string, args ...any) {
+func (c *checker) losef(format string, args ...any) {
 	c.violationf(format, args...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +95,7 @@ func (c *checker) lose(format string, args ...any) {
 func (c *checker) run(ctx context.Context, id string, told told, killed []string) error {
 	answer, err := c.api.GetRun(ctx, &runsv1.GetRunRequest{RunId: id})
 	if connect.CodeOf(err) == connect.CodeNotFound {
-		c.lose("run %s was acknowledged and is lost", id)
+		c.losef("run %s was acknowledged and is lost", id)
 		return nil
 	}
 	if err != nil {
@@ -103,7 +103,7 @@ func (c *checker) run(ctx context.Context, id string, told told, killed []string
 	}
 	run := answer.GetRun()
 	if run.GetStatus() != runsv1.RunStatus_RUN_STATUS_COMPLETED || len(run.GetTasks()) != 1 {
-		c.lose("run %s is %s with %d tasks, want it completed with 1: %s", id, run.GetStatus(), len(run.GetTasks()), run.GetError().GetMessage())
+		c.losef("run %s is %s with %d tasks, want it completed with 1: %s", id, run.GetStatus(), len(run.GetTasks()), run.GetError().GetMessage())
 		return nil
 	}
 	for _, seen := range append(told.results, run.GetOutputJson()) {
