@@ -408,7 +408,7 @@ func TestDockerfile(t *testing.T) {
 	if !strings.Contains(text, "FROM golang:"+wanted+"-") {
 		t.Errorf("the image's Go is not the %s of go.mod", wanted)
 	}
-	for _, line := range strings.Fields(read(t, "Dockerfile.dockerignore")) {
+	for line := range strings.FieldsSeq(read(t, "Dockerfile.dockerignore")) {
 		if line == "go.mod" || line == "go.work" || strings.HasSuffix(line, ".go") {
 			t.Errorf("the build needs %s", line)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/tenon-run/tenon/internal/authn"
 	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/definition"
+	"github.com/tenon-run/tenon/internal/flow"
 	"github.com/tenon-run/tenon/internal/lease"
 	"github.com/tenon-run/tenon/internal/presence"
 	"github.com/tenon-run/tenon/services/dispatcher"
@@ -100,6 +101,10 @@ func TestSubjectsAreInTheTable(t *testing.T) {
 		{lease.Subject(63, 123), "asks", publishes, []string{"scheduler", "dispatcher"}},
 		{dispatcher.OrderSubject("a1b2-c3"), "publishes", publishes, []string{"scheduler"}},
 		{dispatcher.OrderSubject("a1b2-c3"), "hears", hears, []string{"dispatcher"}},
+		{dispatcher.WorkerSubject(flow.ID{1}), "answers", answers, []string{"dispatcher"}},
+		{dispatcher.WorkerSubject(flow.ID{1}), "asks", publishes, []string{"dispatcher"}},
+		{scheduler.SubjectShardsFree, "publishes", publishes, []string{"scheduler"}},
+		{scheduler.SubjectShardsFree, "hears", hears, []string{"scheduler"}},
 		{scheduler.SubjectSessionsWanted, "publishes", publishes, []string{"scheduler"}},
 		{dispatcher.SubjectSessionsWanted, "hears", hears, []string{"dispatcher"}},
 	} {

@@ -159,7 +159,8 @@ func (o serveOptions) config(log *slog.Logger) (app.Config, error) {
 // tls is the server's TLS configuration, nil for cleartext. SIGHUP reads the files again until ctx ends.
 func (o serveOptions) tls(ctx context.Context, log *slog.Logger) (*tls.Config, error) {
 	if o.certFile == "" && o.keyFile == "" {
-		return nil, nil //nolint:nilnil // cleartext is a good answer
+		signal.Ignore(syscall.SIGHUP) // `systemctl reload` must not end a process that has nothing to read again
+		return nil, nil               //nolint:nilnil // cleartext is a good answer
 	}
 	source, err := tlsreload.New(tlsreload.Config{CertFile: o.certFile, KeyFile: o.keyFile, Log: log})
 	if err != nil {

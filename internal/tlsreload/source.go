@@ -66,7 +66,9 @@ type Source struct {
 
 type pair struct{ cert, key []byte }
 
-func (p pair) equal(other pair) bool { return bytes.Equal(p.cert, other.cert) && bytes.Equal(p.key, other.key) }
+func (p pair) equal(other pair) bool {
+	return bytes.Equal(p.cert, other.cert) && bytes.Equal(p.key, other.key)
+}
 
 // New reads the files, which must hold a pair that works.
 func New(cfg Config) (*Source, error) {

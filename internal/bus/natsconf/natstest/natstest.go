@@ -5,6 +5,7 @@ package natstest
 import (
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -106,12 +107,16 @@ func Nodes(t testing.TB, count int) []natsconf.Node {
 	var nodes []natsconf.Node
 	var held []net.Listener
 	port := func() int {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		held = append(held, listener)
-		return listener.Addr().(*net.TCPAddr).Port
+		address, err := netip.ParseAddrPort(listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(address.Port())
 	}
 	for _, name := range names[:count] {
 		nodes = append(nodes, natsconf.Node{Name: name, Host: "127.0.0.1", ClientPort: port(), ClusterPort: port()})
