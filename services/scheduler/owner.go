@@ -83,6 +83,7 @@ type owner struct {
 	again     chan []int32
 	retake    []int32 // dropped, to be taken again
 	giveUp    chan []int32
+	leaving   int // shards that are being handed over
 	ready     chan struct{}
 }
 

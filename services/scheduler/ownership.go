@@ -74,6 +74,9 @@ func (o *owner) drop(s *shard, why error) {
 // forget lets a shard go: its callers are told, and its engine is no more.
 func (o *owner) forget(s *shard, why error) {
 	s.dropped = true
+	if s.leaving {
+		o.leaving--
+	}
 	delete(o.shards, s.id)
 	o.pending = o.pending.without(func(other *shard) bool { return other == s })
 	o.work.Go(s.sub.Stop)
@@ -93,12 +96,16 @@ func (o *owner) handOver(shards []int32) {
 			continue
 		}
 		s.leaving = true
+		o.leaving++
 		o.pending.add(s, s.core.HandOver(o.clock.now()))
 	}
 }
 
 // finishHandOver gives the leases back of shards whose last commit is done.
 func (o *owner) finishHandOver(ctx context.Context) {
+	if o.leaving == 0 {
+		return
+	}
 	var over []int32
 	for _, s := range o.sorted() {
 		if s.leaving && !o.pending.has(s) && (o.inFlight == nil || !o.inFlight.has(s)) {
