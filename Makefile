@@ -33,6 +33,10 @@ bench: ## measure Tenon beside River, a line of JSON a scenario; SCENARIO=name,n
 	@$(GO) run ./bench --results bench/results --repeat $(or $(REPEAT),3) --scale $(or $(SCALE),1) \
 	  $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(PROFILE),--profile $(PROFILE))
 
+.PHONY: chaos
+chaos: ## break an install under load in random ways for MINUTES=5 and judge what it promised (ARGS="--only NATS --seed 1 --keep")
+	@$(GO) run ./test/chaos/long --minutes $(or $(MINUTES),5) $(ARGS)
+
 .PHONY: lint
 lint: ## check the code and the .proto files by rule (.golangci.yml, buf.yaml)
 	@scripts/need-go.sh

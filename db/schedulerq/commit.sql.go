@@ -76,41 +76,10 @@ func (q *Queries) EndSessions(ctx context.Context, arg EndSessionsParams) error 
 }
 
 const finishRuns = `-- name: FinishRuns :one
-WITH n AS (
-  SELECT r.tenant_id, r.run_id, r.task_no, r.state, r.attempt, r.lost, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.child_runs, r.output, r.output_ref, r.error, r.revision FROM unnest(
-    $1::bigint[],
-    $2::uuid[],
-    $3::smallint[],
-    $4::text[],
-    $5::int[],
-    $6::int[],
-    $7::bigint[],
-    $8::bigint[],
-    $9::bigint[],
-    $10::uuid[],
-    $11::uuid[],
-    $12::int[],
-    $13::bytea[],
-    $14::uuid[],
-    $15::bytea[],
-    $16::bigint[]
-  ) AS r (tenant_id, run_id, task_no, state, attempt, lost, queued_at, started_at, ended_at, assignment_id, worker_id, child_runs, output, output_ref, error, revision)
-), g AS (
-  DELETE FROM live USING n
-  WHERE live.tenant_id = n.tenant_id AND live.run_id = n.run_id AND live.task_no = n.task_no
-  RETURNING live.tenant_id, live.run_id, live.task_no, live.single, live.class, live.workflow_id, live.workflow_version, live.state, live.generation, live.attempt, live.lost, live.priority, live.lane, live.rank, live.due_at, live.deadline_at, live.created_at, live.queued_at, live.started_at, live.ended_at, live.assignment_id, live.worker_id, live.worker_session, live.stop_reason, live.request_hash, live.parent_run_id, live.parent_task_no, live.parent_generation, live.child_key, live.child_runs, live.traceparent, live.input, live.input_ref, live.output, live.output_ref, live.error, live.revision
-), runs AS (
-  INSERT INTO history_runs (tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
-  SELECT g.tenant_id, g.class, g.run_id, g.generation, g.single, g.workflow_id, g.workflow_version, n.state, n.attempt, n.lost, g.priority, g.created_at, n.queued_at, n.started_at, n.ended_at, n.assignment_id, n.worker_id, g.request_hash, g.parent_run_id, g.parent_task_no, g.parent_generation, g.child_key, n.child_runs, g.traceparent, g.input, g.input_ref, n.output, n.output_ref, n.error, n.revision
-  FROM g JOIN n ON n.tenant_id = g.tenant_id AND n.run_id = g.run_id AND n.task_no = g.task_no
-  WHERE g.task_no = 0
-), tasks AS (
-  INSERT INTO history_tasks (tenant_id, class, run_id, generation, task_no, state, attempt, lost, queued_at, started_at, ended_at, assignment_id, worker_id, output, output_ref, error, revision)
-  SELECT g.tenant_id, g.class, g.run_id, g.generation, g.task_no, n.state, n.attempt, n.lost, n.queued_at, n.started_at, n.ended_at, n.assignment_id, n.worker_id, n.output, n.output_ref, n.error, n.revision
-  FROM g JOIN n ON n.tenant_id = g.tenant_id AND n.run_id = g.run_id AND n.task_no = g.task_no
-  WHERE g.task_no > 0
-)
-SELECT count(*) FROM g
+SELECT finish_runs(
+  $1::bigint[], $2::uuid[], $3::smallint[], $4::text[], $5::int[], $6::int[], $7::bigint[], $8::bigint[],
+  $9::bigint[], $10::uuid[], $11::uuid[], $12::int[], $13::bytea[], $14::uuid[], $15::bytea[],
+  $16::bigint[])::bigint
 `
 
 type FinishRunsParams struct {
@@ -132,7 +101,7 @@ type FinishRunsParams struct {
 	Revisions     []int64
 }
 
-// Moves whole runs to history. What never changes, inputs above all, is copied from the live row and not sent again.
+// Moves whole runs to history, and counts the rows moved.
 func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) (int64, error) {
 	row := q.db.QueryRow(ctx, finishRuns,
 		arg.TenantIds,
@@ -152,9 +121,9 @@ func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) (int64, 
 		arg.Errors,
 		arg.Revisions,
 	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const insertAttempts = `-- name: InsertAttempts :exec
@@ -398,54 +367,12 @@ func (q *Queries) PutSessions(ctx context.Context, arg PutSessionsParams) error 
 	return err
 }
 
-const updateLive = `-- name: UpdateLive :execrows
-UPDATE live SET
-  state = n.state,
-  generation = n.generation,
-  attempt = n.attempt,
-  lost = n.lost,
-  lane = n.lane,
-  rank = n.rank,
-  due_at = n.due_at,
-  deadline_at = n.deadline_at,
-  queued_at = n.queued_at,
-  started_at = n.started_at,
-  ended_at = n.ended_at,
-  assignment_id = n.assignment_id,
-  worker_id = n.worker_id,
-  worker_session = n.worker_session,
-  stop_reason = n.stop_reason,
-  child_runs = n.child_runs,
-  output = n.output,
-  output_ref = n.output_ref,
-  error = n.error,
-  revision = n.revision
-FROM unnest(
-  $1::bigint[],
-  $2::uuid[],
-  $3::smallint[],
-  $4::text[],
-  $5::int[],
-  $6::int[],
-  $7::int[],
-  $8::bigint[],
-  $9::bigint[],
-  $10::bigint[],
-  $11::bigint[],
-  $12::bigint[],
-  $13::bigint[],
-  $14::bigint[],
-  $15::uuid[],
-  $16::uuid[],
-  $17::bigint[],
-  $18::smallint[],
-  $19::int[],
-  $20::bytea[],
-  $21::uuid[],
-  $22::bytea[],
-  $23::bigint[]
-) AS n (tenant_id, run_id, task_no, state, generation, attempt, lost, lane, rank, due_at, deadline_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, child_runs, output, output_ref, error, revision)
-WHERE live.tenant_id = n.tenant_id AND live.run_id = n.run_id AND live.task_no = n.task_no
+const updateLive = `-- name: UpdateLive :one
+SELECT update_live(
+  $1::bigint[], $2::uuid[], $3::smallint[], $4::text[], $5::int[], $6::int[], $7::int[], $8::bigint[],
+  $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::uuid[],
+  $16::uuid[], $17::bigint[], $18::smallint[], $19::int[], $20::bytea[], $21::uuid[], $22::bytea[],
+  $23::bigint[])::bigint
 `
 
 type UpdateLiveParams struct {
@@ -474,8 +401,9 @@ type UpdateLiveParams struct {
 	Revisions      []int64
 }
 
+// Changes rows in place, and counts them.
 func (q *Queries) UpdateLive(ctx context.Context, arg UpdateLiveParams) (int64, error) {
-	result, err := q.db.Exec(ctx, updateLive,
+	row := q.db.QueryRow(ctx, updateLive,
 		arg.TenantIds,
 		arg.RunIds,
 		arg.TaskNos,
@@ -500,8 +428,7 @@ func (q *Queries) UpdateLive(ctx context.Context, arg UpdateLiveParams) (int64, 
 		arg.Errors,
 		arg.Revisions,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
 }

@@ -50,17 +50,22 @@ func (q *Queries) EnsurePartitions(ctx context.Context, arg EnsurePartitionsPara
 }
 
 const finishedRuns = `-- name: FinishedRuns :many
-SELECT DISTINCT ON (run_id) tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM history_runs WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[]) ORDER BY run_id, generation DESC
+SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision FROM unnest($1::uuid[]) AS k (run_id)
+CROSS JOIN LATERAL (
+  SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class IN (1, 2, 3) AND history_runs.run_id = k.run_id
+  ORDER BY generation DESC LIMIT 1
+) AS h
+ORDER BY h.run_id
 `
 
 type FinishedRunsParams struct {
-	TenantID int64
 	RunIds   []flow.ID
+	TenantID int64
 }
 
-// The newest generation of a finished run, in whatever class it stands.
+// The newest generation of a finished run, in whatever class it stands. The classes are named, so that every column of the key before the id is.
 func (q *Queries) FinishedRuns(ctx context.Context, arg FinishedRunsParams) ([]HistoryRun, error) {
-	rows, err := q.db.Query(ctx, finishedRuns, arg.TenantID, arg.RunIds)
+	rows, err := q.db.Query(ctx, finishedRuns, arg.RunIds, arg.TenantID)
 	if err != nil {
 		return nil, err
 	}
@@ -186,8 +191,8 @@ func (q *Queries) InsertPayload(ctx context.Context, arg InsertPayloadParams) er
 }
 
 const lanePage = `-- name: LanePage :many
-SELECT run_id, task_no, rank FROM live
-WHERE tenant_id = $1 AND lane = $2 AND rank >= $3 AND state = 'queued'
+SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM live
+WHERE tenant_id = $1 AND lane = $2 AND lane <> 0 AND rank >= $3 AND state = 'queued'
 ORDER BY rank LIMIT $4
 `
 
@@ -198,13 +203,8 @@ type LanePageParams struct {
 	PageSize int32
 }
 
-type LanePageRow struct {
-	RunID  flow.ID
-	TaskNo int16
-	Rank   int64
-}
-
-func (q *Queries) LanePage(ctx context.Context, arg LanePageParams) ([]LanePageRow, error) {
+// The next rows of a lane: of single-task runs the whole run.
+func (q *Queries) LanePage(ctx context.Context, arg LanePageParams) ([]Live, error) {
 	rows, err := q.db.Query(ctx, lanePage,
 		arg.TenantID,
 		arg.Lane,
@@ -215,10 +215,48 @@ func (q *Queries) LanePage(ctx context.Context, arg LanePageParams) ([]LanePageR
 		return nil, err
 	}
 	defer rows.Close()
-	items := []LanePageRow{}
+	items := []Live{}
 	for rows.Next() {
-		var i LanePageRow
-		if err := rows.Scan(&i.RunID, &i.TaskNo, &i.Rank); err != nil {
+		var i Live
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.RunID,
+			&i.TaskNo,
+			&i.Single,
+			&i.Class,
+			&i.WorkflowID,
+			&i.WorkflowVersion,
+			&i.State,
+			&i.Generation,
+			&i.Attempt,
+			&i.Lost,
+			&i.Priority,
+			&i.Lane,
+			&i.Rank,
+			&i.DueAt,
+			&i.DeadlineAt,
+			&i.CreatedAt,
+			&i.QueuedAt,
+			&i.StartedAt,
+			&i.EndedAt,
+			&i.AssignmentID,
+			&i.WorkerID,
+			&i.WorkerSession,
+			&i.StopReason,
+			&i.RequestHash,
+			&i.ParentRunID,
+			&i.ParentTaskNo,
+			&i.ParentGeneration,
+			&i.ChildKey,
+			&i.ChildRuns,
+			&i.Traceparent,
+			&i.Input,
+			&i.InputRef,
+			&i.Output,
+			&i.OutputRef,
+			&i.Error,
+			&i.Revision,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -231,18 +269,20 @@ func (q *Queries) LanePage(ctx context.Context, arg LanePageParams) ([]LanePageR
 
 const liveRuns = `-- name: LiveRuns :many
 
-SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM live WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[]) ORDER BY run_id, task_no
+SELECT l.tenant_id, l.run_id, l.task_no, l.single, l.class, l.workflow_id, l.workflow_version, l.state, l.generation, l.attempt, l.lost, l.priority, l.lane, l.rank, l.due_at, l.deadline_at, l.created_at, l.queued_at, l.started_at, l.ended_at, l.assignment_id, l.worker_id, l.worker_session, l.stop_reason, l.request_hash, l.parent_run_id, l.parent_task_no, l.parent_generation, l.child_key, l.child_runs, l.traceparent, l.input, l.input_ref, l.output, l.output_ref, l.error, l.revision FROM unnest($1::uuid[]) AS k (run_id)
+CROSS JOIN LATERAL (SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM live WHERE live.tenant_id = $2 AND live.run_id = k.run_id OFFSET 0) AS l
+ORDER BY l.run_id, l.task_no
 `
 
 type LiveRunsParams struct {
-	TenantID int64
 	RunIds   []flow.ID
+	TenantID int64
 }
 
 // What the engine asks to see.
-// Whole open runs.
+// Whole open runs. Each id is looked up on its own: the planner, which may believe the table to be empty, would read all of the tenant's rows.
 func (q *Queries) LiveRuns(ctx context.Context, arg LiveRunsParams) ([]Live, error) {
-	rows, err := q.db.Query(ctx, liveRuns, arg.TenantID, arg.RunIds)
+	rows, err := q.db.Query(ctx, liveRuns, arg.RunIds, arg.TenantID)
 	if err != nil {
 		return nil, err
 	}
@@ -326,11 +366,11 @@ func (q *Queries) RunningRuns(ctx context.Context, tenantID int64) ([]flow.ID, e
 
 const tenantLanes = `-- name: TenantLanes :many
 WITH RECURSIVE lanes AS (
-  (SELECT l.lane FROM live l WHERE l.tenant_id = $1 ORDER BY l.lane LIMIT 1)
+  (SELECT l.lane FROM live l WHERE l.tenant_id = $1 AND l.lane <> 0 ORDER BY l.lane LIMIT 1)
   UNION ALL
-  SELECT (SELECT n.lane FROM live n WHERE n.tenant_id = $1 AND n.lane > lanes.lane ORDER BY n.lane LIMIT 1) FROM lanes WHERE lanes.lane IS NOT NULL
+  SELECT (SELECT n.lane FROM live n WHERE n.tenant_id = $1 AND n.lane > lanes.lane AND n.lane <> 0 ORDER BY n.lane LIMIT 1) FROM lanes WHERE lanes.lane IS NOT NULL
 )
-SELECT lane::bigint AS lane FROM lanes WHERE lane IS NOT NULL AND lane <> 0
+SELECT lane::bigint AS lane FROM lanes WHERE lane IS NOT NULL
 `
 
 // The tenant's lanes by skip scan: one index probe a lane, however long the lines are.

@@ -12,16 +12,17 @@ import (
 )
 
 const getPayload = `-- name: GetPayload :one
-SELECT body FROM payloads WHERE tenant_id = $1 AND id = $2
+SELECT body FROM payloads WHERE tenant_id = $1 AND class = $2 AND id = $3
 `
 
 type GetPayloadParams struct {
 	TenantID int64
+	Class    int16
 	ID       flow.ID
 }
 
 func (q *Queries) GetPayload(ctx context.Context, arg GetPayloadParams) ([]byte, error) {
-	row := q.db.QueryRow(ctx, getPayload, arg.TenantID, arg.ID)
+	row := q.db.QueryRow(ctx, getPayload, arg.TenantID, arg.Class, arg.ID)
 	var body []byte
 	err := row.Scan(&body)
 	return body, err
@@ -29,12 +30,13 @@ func (q *Queries) GetPayload(ctx context.Context, arg GetPayloadParams) ([]byte,
 
 const listAttempts = `-- name: ListAttempts :many
 SELECT tenant_id, class, run_id, generation, task_no, ended_at, attempt, outcome, assignment_id, worker_id, started_at, error FROM attempts
-WHERE tenant_id = $1 AND run_id = $2 AND (ended_at, assignment_id) > ($3, $4::uuid)
-ORDER BY ended_at, assignment_id LIMIT $5
+WHERE tenant_id = $1 AND class = $2 AND run_id = $3 AND (ended_at, assignment_id) > ($4, $5::uuid)
+ORDER BY ended_at, assignment_id LIMIT $6
 `
 
 type ListAttemptsParams struct {
 	TenantID        int64
+	Class           int16
 	RunID           flow.ID
 	AfterEnded      int64
 	AfterAssignment flow.ID
@@ -44,6 +46,7 @@ type ListAttemptsParams struct {
 func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]Attempt, error) {
 	rows, err := q.db.Query(ctx, listAttempts,
 		arg.TenantID,
+		arg.Class,
 		arg.RunID,
 		arg.AfterEnded,
 		arg.AfterAssignment,
@@ -82,14 +85,15 @@ func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]A
 
 const listLogs = `-- name: ListLogs :many
 SELECT logged_at, assignment_id, sequence, task_no, generation, attempt, level, message, fields FROM logs
-WHERE tenant_id = $1 AND run_id = $2
-  AND ($3::smallint = 0 OR task_no = $3)
-  AND (logged_at, assignment_id, sequence) > ($4, $5::uuid, $6)
-ORDER BY logged_at, assignment_id, sequence LIMIT $7
+WHERE tenant_id = $1 AND class = $2 AND run_id = $3
+  AND ($4::smallint = 0 OR task_no = $4)
+  AND (logged_at, assignment_id, sequence) > ($5, $6::uuid, $7)
+ORDER BY logged_at, assignment_id, sequence LIMIT $8
 `
 
 type ListLogsParams struct {
 	TenantID        int64
+	Class           int16
 	RunID           flow.ID
 	TaskNo          int16
 	AfterLogged     int64
@@ -113,6 +117,7 @@ type ListLogsRow struct {
 func (q *Queries) ListLogs(ctx context.Context, arg ListLogsParams) ([]ListLogsRow, error) {
 	rows, err := q.db.Query(ctx, listLogs,
 		arg.TenantID,
+		arg.Class,
 		arg.RunID,
 		arg.TaskNo,
 		arg.AfterLogged,
@@ -163,13 +168,33 @@ SELECT run_id, generation, single, workflow_id, workflow_version, state, attempt
   (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at,
           h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false AS open
    FROM history_runs h
-   WHERE h.tenant_id = $1 AND h.run_id < $2 AND h.run_id >= $3
+   WHERE h.tenant_id = $1 AND h.class = 1 AND h.run_id < $2 AND h.run_id >= $3
      AND ($4::bigint = 0 OR h.workflow_id = $4)
      AND (NOT $5::boolean OR h.state = ANY ($9::text[]))
      AND ($7::uuid = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS (
-       SELECT 1 FROM child_runs c WHERE c.tenant_id = h.tenant_id AND c.parent_run_id = $7 AND c.run_id = h.run_id))
+       SELECT 1 FROM child_runs c WHERE c.tenant_id = h.tenant_id AND c.class = 1 AND c.parent_run_id = $7 AND c.run_id = h.run_id))
    ORDER BY h.run_id DESC LIMIT $8)
-) AS both_tables
+  UNION ALL
+  (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at,
+          h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false AS open
+   FROM history_runs h
+   WHERE h.tenant_id = $1 AND h.class = 2 AND h.run_id < $2 AND h.run_id >= $3
+     AND ($4::bigint = 0 OR h.workflow_id = $4)
+     AND (NOT $5::boolean OR h.state = ANY ($9::text[]))
+     AND ($7::uuid = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS (
+       SELECT 1 FROM child_runs c WHERE c.tenant_id = h.tenant_id AND c.class = 2 AND c.parent_run_id = $7 AND c.run_id = h.run_id))
+   ORDER BY h.run_id DESC LIMIT $8)
+  UNION ALL
+  (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at,
+          h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false AS open
+   FROM history_runs h
+   WHERE h.tenant_id = $1 AND h.class = 3 AND h.run_id < $2 AND h.run_id >= $3
+     AND ($4::bigint = 0 OR h.workflow_id = $4)
+     AND (NOT $5::boolean OR h.state = ANY ($9::text[]))
+     AND ($7::uuid = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS (
+       SELECT 1 FROM child_runs c WHERE c.tenant_id = h.tenant_id AND c.class = 3 AND c.parent_run_id = $7 AND c.run_id = h.run_id))
+   ORDER BY h.run_id DESC LIMIT $8)
+) AS all_tables
 ORDER BY run_id DESC, generation DESC LIMIT $8
 `
 
@@ -209,7 +234,8 @@ type ListRunsRow struct {
 }
 
 // What callers read, under row-level security.
-// One page over open and finished runs, newest first; a run that is being replayed stands in both, and the reader keeps the newer generation.
+// One page over open and finished runs, newest first; a run that is being replayed stands in both, and the reader keeps the newer generation. Each
+// class is read in the order of its own key.
 func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]ListRunsRow, error) {
 	rows, err := q.db.Query(ctx, listRuns,
 		arg.TenantID,
@@ -292,14 +318,18 @@ func (q *Queries) OpenChildren(ctx context.Context, arg OpenChildrenParams) ([]f
 }
 
 const runVersions = `-- name: RunVersions :many
-SELECT run_id, workflow_id, workflow_version FROM live WHERE live.tenant_id = $1 AND live.run_id = ANY ($2::uuid[]) AND live.task_no = 0
-UNION
-SELECT run_id, workflow_id, workflow_version FROM history_runs WHERE history_runs.tenant_id = $1 AND history_runs.run_id = ANY ($2::uuid[])
+SELECT v.run_id, v.workflow_id, v.workflow_version FROM unnest($1::uuid[]) AS k (run_id)
+CROSS JOIN LATERAL (
+  (SELECT live.run_id, live.workflow_id, live.workflow_version FROM live WHERE live.tenant_id = $2 AND live.run_id = k.run_id AND live.task_no = 0)
+  UNION ALL
+  (SELECT h.run_id, h.workflow_id, h.workflow_version FROM history_runs h WHERE h.tenant_id = $2 AND h.class IN (1, 2, 3) AND h.run_id = k.run_id)
+  LIMIT 1
+) AS v
 `
 
 type RunVersionsParams struct {
-	TenantID int64
 	RunIds   []flow.ID
+	TenantID int64
 }
 
 type RunVersionsRow struct {
@@ -310,7 +340,7 @@ type RunVersionsRow struct {
 
 // Which workflow versions runs are of, open or finished.
 func (q *Queries) RunVersions(ctx context.Context, arg RunVersionsParams) ([]RunVersionsRow, error) {
-	rows, err := q.db.Query(ctx, runVersions, arg.TenantID, arg.RunIds)
+	rows, err := q.db.Query(ctx, runVersions, arg.RunIds, arg.TenantID)
 	if err != nil {
 		return nil, err
 	}

@@ -74,12 +74,12 @@ func (a *App) mountRegistry(context.Context) (err error) {
 
 func (a *App) mountScheduler(ctx context.Context) (err error) {
 	const connections = 8 // one commits, the others read for the engine
-	a.commits, err = pg.Open(ctx, pg.Config{URL: a.cfg.DatabaseURL, ApplicationName: "tenon-engine", MaxConns: connections, PlanPerCall: true})
+	a.commits, err = pg.Open(ctx, pg.Config{URL: a.cfg.DatabaseURL, ApplicationName: "tenon-engine", MaxConns: connections, PinPlans: true})
 	if err != nil {
 		return err
 	}
 	a.Scheduler, err = scheduler.New(scheduler.Config{
-		Pool: a.commits, Bus: a.bus, Workflows: workflows{a.plans}, Log: a.cfg.Log, Instance: flow.ID(a.instance),
+		Pool: a.pool, Commits: a.commits, Bus: a.bus, Workflows: workflows{a.plans}, Log: a.cfg.Log, Instance: flow.ID(a.instance),
 		Members: schedulers{a.presence}, Engine: engine.Config{Grace: a.cfg.Grace.Microseconds()},
 	})
 	if err == nil {

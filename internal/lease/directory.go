@@ -34,11 +34,21 @@ type Directory struct {
 	mu      sync.Mutex
 	tenants map[int64]int32
 	epochs  map[int32]int64
+	tries   map[int32]map[*try]struct{}
 }
+
+// try is one request under way to the owner of a shard.
+type try struct {
+	epoch int64
+	stop  context.CancelCauseFunc
+}
+
+// errMoved ends tries whose owner has a successor.
+var errMoved = errors.New("the shard has a new owner")
 
 // NewDirectory reads from the pool.
 func NewDirectory(pool *pgxpool.Pool) *Directory {
-	return &Directory{pool: pool, tenants: make(map[int64]int32), epochs: make(map[int32]int64)}
+	return &Directory{pool: pool, tenants: make(map[int64]int32), epochs: make(map[int32]int64), tries: make(map[int32]map[*try]struct{})}
 }
 
 // maxTenants bounds the remembered tenants; beyond it the map is begun anew.
@@ -89,11 +99,44 @@ func (d *Directory) shard(ctx context.Context, tenantID int64) (int32, error) {
 	return shard, nil
 }
 
-// Forget drops what is remembered of a shard's owner, so that the next call reads the lease.
-func (d *Directory) Forget(shard int32) {
+// forget drops what is remembered of a shard's owner, unless it is news already, so that the next call reads the lease.
+func (d *Directory) forget(shard int32, epoch int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.epochs, shard)
+	if d.epochs[shard] <= epoch {
+		delete(d.epochs, shard)
+	}
+}
+
+// Moved notes that a shard has a new owner, as that has said. Requests to the owners before it are not waited for any longer: one that died or was
+// stopped with them in its hands would never answer.
+func (d *Directory) Moved(shard int32, epoch int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.epochs[shard] = max(d.epochs[shard], epoch)
+	for t := range d.tries[shard] {
+		if t.epoch < epoch {
+			t.stop(errMoved)
+		}
+	}
+}
+
+// watch ends a try when its owner has a successor. Call the returned function when the try is over.
+func (d *Directory) watch(shard int32, t *try) (end func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.epochs[shard] > t.epoch {
+		t.stop(errMoved)
+	}
+	if d.tries[shard] == nil {
+		d.tries[shard] = make(map[*try]struct{})
+	}
+	d.tries[shard][t] = struct{}{}
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.tries[shard], t)
+	}
 }
 
 // Caller sends requests to the owners of shards.
@@ -110,8 +153,12 @@ const (
 	oneTry = 5 * time.Second
 )
 
+// Moved tells the caller that a shard has a new owner; see Directory.Moved.
+func (c *Caller) Moved(shard int32, epoch int64) { c.Directory.Moved(shard, epoch) }
+
 // Call sends a request to the owner of the tenant's shard. Where nobody answers, or the owner has changed, it reads the lease again and
-// sends the same request anew until the context ends; requests carry ids, so that a doubled one does nothing twice.
+// sends the same request anew until the context ends; requests carry ids, so that a doubled one does nothing twice. A replay has no id: it is sent
+// again only when it is certain that nobody has taken it.
 func (c *Caller) Call(ctx context.Context, tenantID int64, req *busv1.ShardRequest) (*busv1.ShardReply, int64, error) {
 	req.TenantId = tenantID
 	data, err := proto.Marshal(req)
@@ -122,14 +169,20 @@ func (c *Caller) Call(ctx context.Context, tenantID int64, req *busv1.ShardReque
 		shard, epoch, err := c.Directory.Find(ctx, tenantID)
 		if err == nil {
 			var answer []byte
-			if answer, err = c.try(ctx, Subject(shard, epoch), data, req.GetAwait() != nil); err == nil {
+			if answer, err = c.try(ctx, shard, epoch, data, req.GetAwait() != nil); err == nil {
 				reply := new(busv1.ShardReply)
 				if err := proto.Unmarshal(answer, reply); err != nil {
 					return nil, 0, fmt.Errorf("decode shard reply: %w", err)
 				}
 				return reply, epoch, nil
 			}
-			c.Directory.Forget(shard)
+			c.Directory.forget(shard, epoch)
+			if req.GetReplay() != nil && !fault.HasReason(err, bus.ReasonNoResponder) && !fault.HasReason(err, ReasonNotOwner) {
+				return nil, 0, err
+			}
+			if data, err = again(req, data, err); err == nil {
+				continue // there is a new owner, at once
+			}
 		}
 		if code := fault.Of(err).Code; ctx.Err() != nil || code != fault.CodeUnavailable && code != fault.CodeDeadlineExceeded {
 			return nil, 0, err
@@ -142,12 +195,38 @@ func (c *Caller) Call(ctx context.Context, tenantID int64, req *busv1.ShardReque
 	}
 }
 
+// again prepares a request to be sent once more after it failed with err, which is nil afterwards when there is no reason to wait. A trigger that may
+// have arrived is no longer certain to be the first of its id.
+func again(req *busv1.ShardRequest, data []byte, err error) ([]byte, error) {
+	if runs := req.GetTrigger().GetRuns(); len(runs) > 0 {
+		for _, run := range runs {
+			run.Fresh = false
+		}
+		encoded, encodeErr := proto.Marshal(req)
+		if encodeErr != nil {
+			return nil, fmt.Errorf("encode shard request: %w", encodeErr)
+		}
+		data = encoded
+	}
+	if errors.Is(err, errMoved) {
+		err = nil
+	}
+	return data, err
+}
+
 // try sends a request once. One that waits for runs to end may take as long as its caller does.
-func (c *Caller) try(ctx context.Context, subject string, data []byte, patient bool) ([]byte, error) {
+func (c *Caller) try(ctx context.Context, shard int32, epoch int64, data []byte, patient bool) ([]byte, error) {
 	if !patient {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, oneTry)
 		defer cancel()
 	}
-	return c.Bus.Request(ctx, subject, data) //nolint:wrapcheck // a fault already
+	waiting, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer c.Directory.watch(shard, &try{epoch: epoch, stop: stop})()
+	answer, err := c.Bus.Request(waiting, Subject(shard, epoch), data)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(waiting), errMoved) {
+		return nil, errMoved
+	}
+	return answer, err //nolint:wrapcheck // a fault already
 }

@@ -29,9 +29,9 @@ type Config struct {
 	IdleInTxTimeout time.Duration
 	// ConnectTimeout bounds one attempt to connect. Default 5 s.
 	ConnectTimeout time.Duration
-	// PlanPerCall plans each statement for its own values. A generic plan made while a table was analysed empty turns a batched UPDATE into a
-	// scan of the table; planning costs little beside a batch. Default false.
-	PlanPerCall bool
+	// PinPlans is for a pool whose every statement finds its rows by keys: plans are made once a connection, and only of index look-ups. Without it a
+	// plan made while a table was analysed empty turns a batched UPDATE into a scan of the table. Default false.
+	PinPlans bool
 }
 
 // WithDefaults returns the config with every unset field filled in.
@@ -108,8 +108,11 @@ func (c Config) pool() (*pgxpool.Config, error) {
 	params["lock_timeout"] = milliseconds(c.LockTimeout)
 	params["idle_in_transaction_session_timeout"] = milliseconds(c.IdleInTxTimeout)
 	params["timezone"] = "UTC"
-	if c.PlanPerCall {
-		params["plan_cache_mode"] = "force_custom_plan"
+	if c.PinPlans {
+		params["plan_cache_mode"] = "force_generic_plan"
+		for _, way := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"} {
+			params[way] = "off"
+		}
 	}
 	return poolConfig, nil
 }

@@ -152,6 +152,7 @@ func (s *Service) onSessionsWanted(msg bus.Msg) {
 	s.mu.Lock()
 	s.census[wanted.GetShard()] = max(s.census[wanted.GetShard()], wanted.GetEpoch())
 	s.mu.Unlock()
+	s.cfg.Owners.Moved(wanted.GetShard(), wanted.GetEpoch()) // first, or the attachment would ask the owner before
 	for _, w := range s.allWorkers() {
 		w.mu.Lock()
 		// One that is just being attached compares its epoch with the census itself.

@@ -40,6 +40,8 @@ func OrderSubject(instance string) string { return "tenon.dispatcher." + instanc
 // ends. It returns the epoch of the owner that answered.
 type Owners interface {
 	Call(ctx context.Context, tenantID int64, request *busv1.ShardRequest) (reply *busv1.ShardReply, epoch int64, err error)
+	// Moved says that a shard has a new owner, so that calls wait no longer for the one before.
+	Moved(shard int32, epoch int64)
 }
 
 // Caller is who calls, as the interceptors have found out.

@@ -258,7 +258,7 @@ func (s *segment) queue(ctx context.Context, q *schedulerq.Queries) ([]expectati
 		if _, err := q.UpdateLive(ctx, updateParams(s.updates)); err != nil {
 			return nil, err
 		}
-		expect("UpdateLive", len(s.updates), false)
+		expect("UpdateLive", len(s.updates), true)
 	}
 	if len(s.finishes) > 0 {
 		if _, err := q.FinishRuns(ctx, finishParams(s.finishes)); err != nil {

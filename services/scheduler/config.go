@@ -25,8 +25,10 @@ type Workflows interface {
 
 // Config is what a scheduler needs.
 type Config struct {
-	// Pool reaches Postgres. Required.
+	// Pool reaches Postgres for callers. Required.
 	Pool *pgxpool.Pool
+	// Commits is the owner's, with pinned plans (pg.Config.PinPlans), so that callers never make a commit wait for a connection. Default Pool.
+	Commits *pgxpool.Pool
 	// Bus reaches the other services. Required.
 	Bus bus.Bus
 	// Workflows resolves names and versions. Required.
@@ -50,6 +52,9 @@ type Config struct {
 // WithDefaults returns the config with every unset field filled in.
 func (c Config) WithDefaults() Config {
 	c.Engine = c.Engine.WithDefaults()
+	if c.Commits == nil {
+		c.Commits = c.Pool
+	}
 	if c.PayloadLimit == 0 {
 		c.PayloadLimit = 4 << 20
 	}

@@ -47,7 +47,7 @@ func (o *owner) letOut(ctx context.Context, b *batch) {
 		}
 		out.send()
 		for _, ask := range p.asks {
-			o.startRead(ctx, p.shard, ask)
+			o.look(ctx, p.shard, ask)
 		}
 	}
 	for _, p := range b.parts {
@@ -55,18 +55,6 @@ func (o *owner) letOut(ctx context.Context, b *batch) {
 			o.step(p.shard, []engine.Input{&engine.Committed{Seq: p.seq}})
 		}
 	}
-}
-
-func (o *owner) startRead(ctx context.Context, s *shard, ask engine.Ask) {
-	o.work.Go(func() {
-		select {
-		case o.reads <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
-		defer func() { <-o.reads }()
-		o.read(ctx, s, ask)
-	})
 }
 
 // outbox gathers one shard's effects by receiver, so that each gets one message.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/tenon-run/tenon/db/schedulerq"
 	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/flow"
 	"github.com/tenon-run/tenon/internal/lease"
@@ -51,13 +50,16 @@ type keeper struct {
 	began   bool
 }
 
+func newKeeper(o *owner) *keeper {
+	return &keeper{
+		owner: o, self: uuid.UUID(o.cfg.Instance).String(), members: o.cfg.Members, serving: make(map[int32]bool), free: make(map[int32]int),
+		silent: make(map[string]int), gone: make(map[string]bool), hints: make(chan struct{}, 1),
+	}
+}
+
 // keepLeases works until the context ends. The owner's loop keeps running meanwhile and is told by channels.
 func (o *owner) keepLeases(ctx context.Context) {
-	k := &keeper{
-		owner: o, self: uuid.UUID(o.cfg.Instance).String(), members: o.cfg.Members, serving: make(map[int32]bool),
-		free: make(map[int32]int), silent: make(map[string]int),
-		gone: make(map[string]bool), hints: make(chan struct{}, 1),
-	}
+	k := newKeeper(o)
 	hints, err := o.cfg.Bus.Subscribe(SubjectShardsFree, func(bus.Msg) {
 		select {
 		case k.hints <- struct{}{}:
@@ -112,7 +114,7 @@ func (o *owner) keepLeases(ctx context.Context) {
 
 // round renews, tells the owner's loop, and brings the shards in line with the process's share.
 func (k *keeper) round(ctx context.Context) error {
-	own, all, err := k.store.Renew(ctx)
+	own, all, err := k.renew(ctx)
 	if err != nil {
 		return err
 	}
@@ -232,7 +234,7 @@ func (k *keeper) take(ctx context.Context, shards []int32) error {
 	var mine []lease.Lease
 	var ids []int32
 	for _, id := range shards {
-		l, ok, err := k.store.Take(ctx, id, k.goneOwner(id))
+		l, ok, err := k.takeShard(ctx, id, k.goneOwner(id))
 		if err != nil {
 			return err
 		}
@@ -245,7 +247,7 @@ func (k *keeper) take(ctx context.Context, shards []int32) error {
 	if len(mine) == 0 {
 		return nil
 	}
-	open, err := schedulerq.New(k.pool).TenantsWithOpenRuns(ctx, ids)
+	open, err := k.openTenants(ctx, ids)
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (s *Service) List(ctx context.Context, f Filter) (views []*RunView, more bo
 	if err := s.nameParents(ctx, tenant, byID); err != nil {
 		return nil, false, err
 	}
-	s.overlay(ctx, tenant, byID)
+	s.overlay(ctx, tenant, byID) // one that ends at this moment is listed as its row tells it
 	return views, more, nil
 }
 
@@ -134,7 +134,7 @@ func (s *Service) Attempts(ctx context.Context, id flow.ID) ([]Attempt, error) {
 	const most = 10_000
 	var rows []schedulerq.Attempt
 	err = pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
-		rows, err = schedulerq.New(tx).ListAttempts(ctx, schedulerq.ListAttemptsParams{TenantID: tenant, RunID: id, PageSize: most})
+		rows, err = schedulerq.New(tx).ListAttempts(ctx, schedulerq.ListAttemptsParams{TenantID: tenant, Class: int16(v.Top().Class), RunID: id, PageSize: most})
 		return err
 	})
 	if err != nil {
@@ -208,7 +208,7 @@ func (s *Service) Logs(ctx context.Context, id flow.ID, page LogPage) ([]LogLine
 	var rows []schedulerq.ListLogsRow
 	err = pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
 		rows, err = schedulerq.New(tx).ListLogs(ctx, schedulerq.ListLogsParams{
-			TenantID: tenant, RunID: id, TaskNo: int16(taskNo), AfterLogged: page.AfterTime, AfterAssignment: page.AfterAssignment, //nolint:gosec // at most 300
+			TenantID: tenant, Class: int16(v.Top().Class), RunID: id, TaskNo: int16(taskNo), AfterLogged: page.AfterTime, AfterAssignment: page.AfterAssignment, //nolint:gosec // at most 300
 			AfterSequence: page.AfterSequence, PageSize: int32(page.PageSize), //nolint:gosec // at most 1,000
 		})
 		return err

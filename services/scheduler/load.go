@@ -10,7 +10,7 @@ import (
 )
 
 // read answers one ask after its step is durable. It tries until it succeeds: an ask without an answer would hold its inputs for ever.
-func (o *owner) read(ctx context.Context, s *shard, ask engine.Ask) {
+func (o *postgres) read(ctx context.Context, s *shard, ask engine.Ask) {
 	const pause = 100 * time.Millisecond
 	for ctx.Err() == nil {
 		input, err := o.answer(ctx, ask)
@@ -31,7 +31,7 @@ func (o *owner) read(ctx context.Context, s *shard, ask engine.Ask) {
 	}
 }
 
-func (o *owner) answer(ctx context.Context, ask engine.Ask) (engine.Input, error) {
+func (o *postgres) answer(ctx context.Context, ask engine.Ask) (engine.Input, error) {
 	switch a := ask.(type) {
 	case *engine.AskRun:
 		run, err := o.loadRun(ctx, a.RunKey)
@@ -47,7 +47,7 @@ func (o *owner) answer(ctx context.Context, ask engine.Ask) (engine.Input, error
 	}
 }
 
-func (o *owner) loadRun(ctx context.Context, key engine.RunKey) (*engine.LoadedRun, error) {
+func (o *postgres) loadRun(ctx context.Context, key engine.RunKey) (*engine.LoadedRun, error) {
 	open, err := o.liveRuns(ctx, key.Tenant, []flow.ID{key.ID})
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (o *owner) loadRun(ctx context.Context, key engine.RunKey) (*engine.LoadedR
 }
 
 // liveRuns reads whole open runs, in the order of their ids.
-func (o *owner) liveRuns(ctx context.Context, tenantID int64, ids []flow.ID) ([]engine.LoadedRun, error) {
+func (o *postgres) liveRuns(ctx context.Context, tenantID int64, ids []flow.ID) ([]engine.LoadedRun, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -82,7 +82,7 @@ func (o *owner) liveRuns(ctx context.Context, tenantID int64, ids []flow.ID) ([]
 	return out, nil
 }
 
-func (o *owner) finishedRun(ctx context.Context, key engine.RunKey) (*engine.LoadedRun, error) {
+func (o *postgres) finishedRun(ctx context.Context, key engine.RunKey) (*engine.LoadedRun, error) {
 	q := schedulerq.New(o.pool)
 	runs, err := q.FinishedRuns(ctx, schedulerq.FinishedRunsParams{TenantID: key.Tenant, RunIds: []flow.ID{key.ID}})
 	if err != nil || len(runs) == 0 {
@@ -107,7 +107,7 @@ func (o *owner) finishedRun(ctx context.Context, key engine.RunKey) (*engine.Loa
 	return run, nil
 }
 
-func (o *owner) loadLane(ctx context.Context, a *engine.AskLane) (*engine.LaneLoaded, error) {
+func (o *postgres) loadLane(ctx context.Context, a *engine.AskLane) (*engine.LaneLoaded, error) {
 	rows, err := schedulerq.New(o.pool).LanePage(ctx, schedulerq.LanePageParams{
 		TenantID: a.Tenant, Lane: int64(a.Lane), FromRank: a.From, PageSize: int32(a.Limit), //nolint:gosec // the hash's bits; a page
 	})
@@ -115,16 +115,26 @@ func (o *owner) loadLane(ctx context.Context, a *engine.AskLane) (*engine.LaneLo
 		return nil, err
 	}
 	out := &engine.LaneLoaded{Tenant: a.Tenant, Lane: a.Lane, Asked: a.Asked, Last: len(rows) < a.Limit}
-	ids := make([]flow.ID, 0, len(rows))
-	for _, r := range rows {
+	var dags []flow.ID
+	for i := range rows {
+		r := &rows[i]
 		out.Rows = append(out.Rows, engine.LaneEntry{Run: r.RunID, TaskNo: r.TaskNo, Rank: r.Rank})
-		ids = append(ids, r.RunID)
+		if !r.Single {
+			dags = append(dags, r.RunID)
+			continue
+		}
+		plan, err := o.cfg.Workflows.Plan(ctx, a.Tenant, r.WorkflowID, int(r.WorkflowVersion))
+		if err != nil {
+			return nil, err
+		}
+		out.Runs = append(out.Runs, engine.LoadedRun{Plan: plan, Open: true, Rows: []engine.Row{fromLive(r)}})
 	}
-	out.Runs, err = o.liveRuns(ctx, a.Tenant, ids)
+	more, err := o.liveRuns(ctx, a.Tenant, dags)
+	out.Runs = append(out.Runs, more...)
 	return out, err
 }
 
-func (o *owner) loadTimers(ctx context.Context, a *engine.AskTimers) (*engine.TimersLoaded, error) {
+func (o *postgres) loadTimers(ctx context.Context, a *engine.AskTimers) (*engine.TimersLoaded, error) {
 	rows, err := schedulerq.New(o.pool).TimerPage(ctx, schedulerq.TimerPageParams{TenantID: a.Tenant, FromDue: a.From, PageSize: int32(a.Limit)}) //nolint:gosec // a page
 	if err != nil {
 		return nil, err
@@ -140,7 +150,7 @@ func (o *owner) loadTimers(ctx context.Context, a *engine.AskTimers) (*engine.Ti
 }
 
 // loadTenant reads what a new owner needs of a tenant: what is in flight, the head of each lane, the near timers.
-func (o *owner) loadTenant(ctx context.Context, a *engine.AskTenant) (*engine.TenantLoaded, error) {
+func (o *postgres) loadTenant(ctx context.Context, a *engine.AskTenant) (*engine.TenantLoaded, error) {
 	q := schedulerq.New(o.pool)
 	running, err := q.RunningRuns(ctx, a.Tenant)
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tenon-run/tenon/internal/bus"
@@ -39,10 +38,11 @@ const (
 type shard struct {
 	id       int32
 	epoch    int64
-	core     *engine.Shard
+	core     core
 	sub      bus.Subscription
 	nextWake int64
 	leaving  bool // being handed over: takes nothing in any more
+	settled  bool // everything was known of it when it began to leave
 	dropped  bool
 }
 
@@ -63,9 +63,9 @@ type call struct {
 
 // owner runs the shards that this process owns. Its loop is the only goroutine that touches an engine.
 type owner struct {
+	outside
+
 	cfg       Config
-	store     *lease.Store
-	pool      *pgxpool.Pool // commits
 	log       *slog.Logger
 	clock     clock
 	mailbox   chan envelope
@@ -78,13 +78,14 @@ type owner struct {
 	lastCall  uint64
 	pending   *batch
 	inFlight  *batch
-	reads     chan struct{} // tokens
 	work      sync.WaitGroup
 	again     chan []int32
 	retake    []int32 // dropped, to be taken again
 	giveUp    chan []int32
 	leaving   int // shards that are being handed over
 	ready     chan struct{}
+	refusals  int              // commits in a row that Postgres could not take for the moment
+	pause     <-chan time.Time // until the next is tried; nil: none
 }
 
 type answer struct {
@@ -103,12 +104,14 @@ type committed struct {
 }
 
 func newOwner(cfg Config, ready chan struct{}) *owner {
-	return &owner{
-		cfg: cfg, store: &lease.Store{Pool: cfg.Pool, Owner: cfg.Instance, Log: cfg.Log}, pool: cfg.Pool, log: cfg.Log,
+	o := &owner{
+		cfg: cfg, log: cfg.Log, clock: clock{wall: time.Now},
 		mailbox: make(chan envelope, mailboxSize), loaded: make(chan answer, mailboxSize), leases: make(chan []lease.Lease), taken: make(chan takenShard),
-		committed: make(chan committed, 1), shards: make(map[int32]*shard), calls: make(map[uint64]*call), pending: &batch{}, reads: make(chan struct{}, maxReads), again: make(chan []int32),
+		committed: make(chan committed, 1), shards: make(map[int32]*shard), calls: make(map[uint64]*call), pending: &batch{}, again: make(chan []int32),
 		giveUp: make(chan []int32), ready: ready,
 	}
+	o.outside = newPostgres(o)
+	return o
 }
 
 // run owns shards until the context ends, then writes what is pending and gives the leases back.
@@ -143,9 +146,7 @@ func (o *owner) run(ctx context.Context) error {
 			o.takeIn(e)
 			o.drainMailbox()
 		case a := <-o.loaded:
-			if !a.shard.dropped && !a.shard.leaving {
-				o.step(a.shard, a.input)
-			}
+			o.hear(a)
 		case done := <-o.committed:
 			o.afterCommit(keeper, done)
 		case t := <-o.taken:
@@ -156,23 +157,38 @@ func (o *owner) run(ctx context.Context) error {
 			o.handOver(shards)
 		case <-wake:
 			o.wakeShards()
+		case <-o.pause:
+			o.pause = nil
 		}
 		o.startCommit(keeper)
 		o.finishHandOver(keeper)
 	}
 }
 
+// hear takes an answer to an ask in.
+func (o *owner) hear(a answer) {
+	if !a.shard.dropped && !a.shard.leaving {
+		o.step(a.shard, a.input)
+	}
+}
+
 func (o *owner) wakeTimer() <-chan time.Time {
+	next := o.nextWake()
+	if next == 0 {
+		return nil
+	}
+	return o.after(max(0, time.Duration(next-o.clock.now().UnixMicro())*time.Microsecond))
+}
+
+// nextWake is when the first engine wants to be woken; 0: never.
+func (o *owner) nextWake() int64 {
 	next := int64(0)
 	for _, s := range o.shards {
 		if s.nextWake > 0 && !s.leaving && (next == 0 || s.nextWake < next) {
 			next = s.nextWake
 		}
 	}
-	if next == 0 {
-		return nil
-	}
-	return time.After(max(0, time.Duration(next-o.clock.now().UnixMicro())*time.Microsecond))
+	return next
 }
 
 func (o *owner) wakeShards() {
@@ -240,7 +256,7 @@ func (o *owner) step(s *shard, inputs []engine.Input) {
 
 // startCommit hands the pending batch over when the connection is free: what gathers meanwhile is the next batch.
 func (o *owner) startCommit(ctx context.Context) {
-	if o.inFlight != nil || len(o.pending.parts) == 0 {
+	if o.inFlight != nil || o.pause != nil || len(o.pending.parts) == 0 {
 		return
 	}
 	b := o.pending
@@ -250,10 +266,7 @@ func (o *owner) startCommit(ctx context.Context) {
 		return
 	}
 	o.inFlight = b
-	o.work.Go(func() {
-		err := write(context.WithoutCancel(ctx), o.pool, b)
-		o.committed <- committed{b, err}
-	})
+	o.begin(ctx, b)
 }
 
 // afterCommit acts on the four kinds of outcome.
@@ -261,13 +274,15 @@ func (o *owner) afterCommit(ctx context.Context, done committed) {
 	o.inFlight = nil
 	var count *rowCountError
 	kind := pg.Outcome(done.err)
+	if kind != pg.KindTransient {
+		o.refusals = 0
+	}
 	switch {
 	case done.err == nil:
 		o.letOut(ctx, done.batch)
 		return
 	case kind == pg.KindTransient:
-		o.log.Warn("scheduler: commit is sent again", "error", done.err)
-		o.resubmit(done.batch)
+		o.waitAndResubmit(done)
 		return
 	case kind == pg.KindFence:
 		o.fenced(done)
@@ -284,6 +299,17 @@ func (o *owner) afterCommit(ctx context.Context, done committed) {
 	for _, p := range done.batch.parts {
 		o.drop(p.shard, fault.Unavailable("COMMIT_UNKNOWN", "the change may or may not have been stored: send the same call again"))
 	}
+}
+
+// waitAndResubmit sends a commit again after a pause that grows: a Postgres that is away, or has no room, is away for a while. Of many such commits
+// in a row only the first, the second, the fourth and so on are logged.
+func (o *owner) waitAndResubmit(done committed) {
+	const first, most, doublings = 2 * time.Millisecond, 250 * time.Millisecond, 7
+	if o.refusals++; o.refusals&(o.refusals-1) == 0 {
+		o.log.Warn("scheduler: commit is sent again", "error", pg.Clean(done.err), "times", o.refusals)
+	}
+	o.pause = o.after(min(most, first<<min(o.refusals-1, doublings)))
+	o.resubmit(done.batch)
 }
 
 // resubmit puts a batch before what is pending.
@@ -312,7 +338,7 @@ func (o *owner) fenced(done committed) {
 func (o *owner) oneByOne(ctx context.Context, b *batch) {
 	for _, p := range b.parts {
 		single := &batch{parts: []*part{p}, rows: len(p.changes)}
-		if err := write(context.WithoutCancel(ctx), o.pool, single); err != nil {
+		if err := o.write(context.WithoutCancel(ctx), single); err != nil {
 			o.log.Error("scheduler: shard's changes are refused, it is loaded anew", "shard", p.shard.id, "error", pg.Clean(err))
 			o.drop(p.shard, fault.Internal(err, "the change could not be stored"))
 			continue
@@ -324,32 +350,42 @@ func (o *owner) oneByOne(ctx context.Context, b *batch) {
 // serve answers requests to a shard, each in a goroutine of its own.
 func (o *owner) serve(s *shard) bus.Handler {
 	return func(ctx context.Context, data []byte) ([]byte, error) {
-		req := new(busv1.ShardRequest)
-		if err := proto.Unmarshal(data, req); err != nil {
-			return nil, fault.Invalid("BAD_SHARD_REQUEST", "the request cannot be read")
-		}
-		inputs, reply, err := o.translate(ctx, req)
+		e, reply, err := o.receive(ctx, s, data)
 		if err != nil {
 			return nil, err
 		}
-		c := &call{shard: s, done: make(chan error, 1)}
 		select {
-		case o.mailbox <- envelope{s, inputs, c}:
+		case o.mailbox <- e:
 		case <-ctx.Done():
 			return nil, fault.Unavailable("SHARD_BUSY", "shard %d did not take the request in time: send it again", s.id).WithCause(ctx.Err())
 		}
 		select {
-		case err := <-c.done:
-			if err != nil {
-				return nil, err
-			}
-			out := reply(c.replies)
-			if session := out.GetSession(); session != nil {
-				session.Shard, session.Epoch = s.id, s.epoch
-			}
-			return proto.Marshal(out)
+		case err := <-e.call.done:
+			return e.answer(reply, err)
 		case <-ctx.Done():
 			return nil, fault.Unavailable("SHARD_SLOW", "shard %d did not answer in time: send the same call again", s.id).WithCause(ctx.Err())
 		}
 	}
+}
+
+// receive makes an envelope of a request.
+func (o *owner) receive(ctx context.Context, s *shard, data []byte) (envelope, makeReply, error) {
+	req := new(busv1.ShardRequest)
+	if err := proto.Unmarshal(data, req); err != nil {
+		return envelope{}, nil, fault.Invalid("BAD_SHARD_REQUEST", "the request cannot be read")
+	}
+	inputs, reply, err := o.translate(ctx, req)
+	return envelope{s, inputs, &call{shard: s, done: make(chan error, 1)}}, reply, err
+}
+
+// answer is the reply to an envelope whose call is done.
+func (e *envelope) answer(reply makeReply, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	out := reply(e.call.replies)
+	if session := out.GetSession(); session != nil {
+		session.Shard, session.Epoch = e.shard.id, e.shard.epoch
+	}
+	return proto.Marshal(out)
 }

@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"context"
-	crand "crypto/rand"
 	"slices"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/tenon-run/tenon/internal/lease"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
-	"github.com/tenon-run/tenon/services/scheduler/engine"
 )
 
 // own starts to serve a shard under its new epoch.
@@ -19,11 +17,9 @@ func (o *owner) own(t takenShard) {
 	if old := o.shards[t.lease.Shard]; old != nil {
 		o.drop(old, notOwner(old.id))
 	}
-	var seed [32]byte
-	_, _ = crand.Read(seed[:]) // never fails
 	cfg := o.cfg.Engine
 	cfg.NoHold = t.lease.Clean
-	s := &shard{id: t.lease.Shard, epoch: t.lease.Epoch, core: engine.New(cfg, seed)}
+	s := &shard{id: t.lease.Shard, epoch: t.lease.Epoch, core: o.newCore(cfg)}
 	sub, err := o.cfg.Bus.Serve(lease.Subject(s.id, s.epoch), o.serve(s))
 	if err != nil {
 		o.log.Error("scheduler: shard cannot be served", "shard", s.id, "error", err)
@@ -79,7 +75,7 @@ func (o *owner) forget(s *shard, why error) {
 	}
 	delete(o.shards, s.id)
 	o.pending = o.pending.without(func(other *shard) bool { return other == s })
-	o.work.Go(s.sub.Stop)
+	o.background(s.sub.Stop)
 	for id, c := range o.calls {
 		if c.shard == s {
 			delete(o.calls, id)
@@ -95,7 +91,7 @@ func (o *owner) handOver(shards []int32) {
 		if s == nil || s.leaving {
 			continue
 		}
-		s.leaving = true
+		s.leaving, s.settled = true, s.core.Settled()
 		o.leaving++
 		o.pending.add(s, s.core.HandOver(o.clock.now()))
 	}
@@ -106,15 +102,19 @@ func (o *owner) finishHandOver(ctx context.Context) {
 	if o.leaving == 0 {
 		return
 	}
-	var over []int32
+	over := make(map[bool][]int32) // by whether everything is known of them
 	for _, s := range o.sorted() {
 		if s.leaving && !o.pending.has(s) && (o.inFlight == nil || !o.inFlight.has(s)) {
 			o.forget(s, notOwner(s.id))
-			over = append(over, s.id)
+			over[s.settled] = append(over[s.settled], s.id)
 		}
 	}
-	if len(over) > 0 {
-		o.work.Go(func() { o.release(context.WithoutCancel(ctx), over, true) })
+	for _, clean := range []bool{true, false} {
+		shards := over[clean]
+		if len(shards) == 0 {
+			continue
+		}
+		o.background(func() { o.release(context.WithoutCancel(ctx), shards, clean) })
 	}
 }
 
@@ -123,7 +123,7 @@ func (o *owner) release(ctx context.Context, shards []int32, clean bool) {
 	const most = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	if err := o.store.Release(ctx, shards, clean); err != nil {
+	if err := o.giveBack(ctx, shards, clean); err != nil {
 		o.log.Warn("scheduler: leases not given back, they run out by themselves", "shards", shards, "error", err)
 		return
 	}
@@ -150,22 +150,24 @@ func (o *owner) shutdown(ctx context.Context) {
 	for len(o.pending.parts) > 0 {
 		b := o.pending
 		o.pending = &batch{}
-		if err := write(ctx, o.pool, b); err != nil {
+		if err := o.write(ctx, b); err != nil {
 			o.log.Warn("scheduler: last commit failed, the shards are taken over from what is stored", "error", err)
 			clean = false
 			break
 		}
 		o.letOut(ctx, b)
 	}
-	var handed []int32
+	handed := make(map[bool][]int32)
 	for _, s := range o.sorted() {
-		handed = append(handed, s.id)
+		handed[clean && s.settled] = append(handed[clean && s.settled], s.id)
 		o.forget(s, notOwner(s.id))
 	}
-	if len(handed) > 0 {
-		o.release(ctx, handed, clean)
+	for _, known := range []bool{true, false} {
+		if shards := handed[known]; len(shards) > 0 {
+			o.release(ctx, shards, known)
+		}
 	}
-	if len(handed) < len(mine) || len(o.retake) > 0 {
+	if len(handed[true])+len(handed[false]) < len(mine) || len(o.retake) > 0 {
 		o.release(ctx, nil, false) // what was dropped on the way
 	}
 }

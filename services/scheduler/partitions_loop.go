@@ -25,7 +25,7 @@ func partitionWidths() []struct {
 	}
 }
 
-func (o *owner) keepPartitions(ctx context.Context) error {
+func (o *postgres) keepPartitions(ctx context.Context) error {
 	q := schedulerq.New(o.pool)
 	now := time.Now()
 	for _, c := range partitionWidths() {

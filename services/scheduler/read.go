@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -64,8 +65,24 @@ func (v *RunView) Status() flow.State {
 
 func runNotFound(id flow.ID) error { return fault.NotFound("run", typeid.Format(typeid.Run, id)) }
 
-// Get reads runs, open ones first: a run that ends meanwhile is found among the finished. Those that do not exist are left out.
+// views reads runs as their rows and the owner's memory together tell them. Those that do not exist are left out. A run may end between the two: then
+// its rows are read again, since memory knows of the end but only the rows hold what came of it.
 func (s *Service) views(ctx context.Context, ids []flow.ID) (map[flow.ID]*RunView, error) {
+	const most = 3 // the owner answers when what it says is stored, so the second reading finds it
+	views := make(map[flow.ID]*RunView, len(ids))
+	for tries := 0; len(ids) > 0 && tries < most; tries++ {
+		found, err := s.stored(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(views, found)
+		ids = s.overlay(ctx, authn.From(ctx).TenantID, found)
+	}
+	return views, nil
+}
+
+// stored reads runs from their rows, open ones first: a run that ends meanwhile is found among the finished.
+func (s *Service) stored(ctx context.Context, ids []flow.ID) (map[flow.ID]*RunView, error) {
 	tenant := authn.From(ctx).TenantID
 	views := make(map[flow.ID]*RunView, len(ids))
 	err := pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
@@ -92,11 +109,7 @@ func (s *Service) views(ctx context.Context, ids []flow.ID) (map[flow.ID]*RunVie
 			return nil, err
 		}
 	}
-	if err := s.nameParents(ctx, tenant, views); err != nil {
-		return nil, err
-	}
-	s.overlay(ctx, tenant, views)
-	return views, nil
+	return views, s.nameParents(ctx, tenant, views)
 }
 
 // nameParents finds the names of the tasks that started child runs; a row has only their numbers. A parent that is past its retention has no name.
@@ -171,7 +184,8 @@ func (s *Service) finished(ctx context.Context, q *schedulerq.Queries, tenant in
 }
 
 // overlay adds what only the owner's memory knows: attempts that are too young to have been written. Without an owner the rows stand as they are.
-func (s *Service) overlay(ctx context.Context, tenant int64, views map[flow.ID]*RunView) {
+// It answers with the runs of which the owner knows an end that their rows do not hold yet.
+func (s *Service) overlay(ctx context.Context, tenant int64, views map[flow.ID]*RunView) (outdated []flow.ID) {
 	req := &busv1.PeekRuns{}
 	for id, v := range views {
 		if v.Open {
@@ -179,7 +193,7 @@ func (s *Service) overlay(ctx context.Context, tenant int64, views map[flow.ID]*
 		}
 	}
 	if len(req.GetRunIds()) == 0 {
-		return
+		return nil
 	}
 	const most = time.Second
 	ctx, cancel := context.WithTimeout(ctx, most)
@@ -187,24 +201,33 @@ func (s *Service) overlay(ctx context.Context, tenant int64, views map[flow.ID]*
 	reply, _, err := s.caller.Call(ctx, tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_Peek{Peek: req}})
 	if err != nil {
 		s.log.Debug("scheduler: run shown without its owner's view", "error", err)
-		return
+		return nil
 	}
 	for _, p := range reply.GetPeek().GetRuns() {
 		id, err := flow.IDFromBytes(p.GetRunId())
-		if v := views[id]; err == nil && v != nil && p.GetRevision() >= v.Revision() {
-			v.merge(p)
+		if v := views[id]; err == nil && v != nil && p.GetRevision() >= v.Revision() && !v.merge(p) {
+			outdated = append(outdated, id)
 		}
 	}
+	return outdated
 }
 
-func (v *RunView) merge(p *busv1.PeekedRun) {
+// merge takes the owner's view of a run over, but for ends that the rows do not hold: an end has a result or an error and an instant, which only
+// rows have. It tells whether there was none.
+func (v *RunView) merge(p *busv1.PeekedRun) (whole bool) {
+	whole = true
 	for i := range v.Rows {
 		w := &v.Rows[i]
 		for _, t := range p.GetTasks() {
 			if t.GetTaskNo() != int32(w.TaskNo) {
 				continue
 			}
-			w.State, w.Attempt, w.Lost = flow.State(t.GetStatus()), t.GetAttempt(), t.GetLost()
+			state := flow.State(t.GetStatus())
+			if state.Final() && !w.State.Final() {
+				whole = false
+				continue
+			}
+			w.State, w.Attempt, w.Lost = state, t.GetAttempt(), t.GetLost()
 			w.StartedAt, w.QueuedAt, w.DueAt = t.GetStartTime(), t.GetQueueTime(), t.GetRetryTime()
 			if id, err := flow.IDFromBytes(t.GetWorkerId()); err == nil {
 				w.WorkerID = id
@@ -214,6 +237,7 @@ func (v *RunView) merge(p *busv1.PeekedRun) {
 	if top := v.Top(); !top.Single {
 		top.StartedAt = p.GetStartTime()
 	}
+	return whole
 }
 
 // Get reads one run with its payloads.
@@ -238,7 +262,7 @@ func (s *Service) fill(ctx context.Context, v *RunView) error {
 			if p.Ref.IsZero() {
 				return nil
 			}
-			body, err := q.GetPayload(ctx, schedulerq.GetPayloadParams{TenantID: tenant, ID: p.Ref})
+			body, err := q.GetPayload(ctx, schedulerq.GetPayloadParams{TenantID: tenant, Class: int16(v.Top().Class), ID: p.Ref})
 			p.Inline = body
 			return err
 		}

@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"log/slog"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tenon-run/tenon/internal/authn"
+	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
 	"github.com/tenon-run/tenon/internal/lease"
@@ -35,7 +38,22 @@ func New(cfg Config) (*Service, error) {
 
 // Run takes the process's share of the shards and works them until the context ends; then it hands them over. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
+	moves, err := s.cfg.Bus.Subscribe(SubjectSessionsWanted, s.moved)
+	if err != nil {
+		return fmt.Errorf("hear of new owners of shards: %w", err)
+	}
+	defer moves.Stop()
 	return newOwner(s.cfg, s.ready).run(ctx)
+}
+
+// moved hears of a new owner: this process's calls go there.
+func (s *Service) moved(msg bus.Msg) {
+	var wanted busv1.SessionsWanted
+	if err := proto.Unmarshal(msg.Data, &wanted); err != nil {
+		s.log.Warn("scheduler: a call for sessions cannot be read", "error", err)
+		return
+	}
+	s.caller.Moved(wanted.GetShard(), wanted.GetEpoch())
 }
 
 // Ready tells whether Run has taken its share of the shards.

@@ -68,7 +68,7 @@ func (c *Client) batch() (*runsv1.TriggerBulkRequest, error) {
 		}
 		text := fmt.Sprintf(`{"n":%d,"ms":%d}`, n, least+n*stride%(most-least+1))
 		c.Recorder.Sent(id, text, want(n))
-		request.Runs = append(request.Runs, &runsv1.NewRun{RunId: id, Workflow: "load", InputJson: text})
+		request.Runs = append(request.Runs, &runsv1.NewRun{RunId: id, Workflow: "load", InputJson: text, FirstSend: true})
 	}
 	return request, nil
 }
@@ -91,6 +91,9 @@ func (c *Client) trigger(ctx context.Context, request *runsv1.TriggerBulkRequest
 		case <-ctx.Done():
 			timer.Stop()
 			return fmt.Errorf("trigger %d runs: %w, the last call failed: %w", len(left), context.Cause(ctx), err)
+		}
+		for _, run := range left {
+			run.FirstSend = false // it may have arrived all the same
 		}
 	}
 }

@@ -49,92 +49,20 @@ SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.wor
   @revisions::bigint[]
 ) AS r (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision);
 
--- name: UpdateLive :execrows
-UPDATE live SET
-  state = n.state,
-  generation = n.generation,
-  attempt = n.attempt,
-  lost = n.lost,
-  lane = n.lane,
-  rank = n.rank,
-  due_at = n.due_at,
-  deadline_at = n.deadline_at,
-  queued_at = n.queued_at,
-  started_at = n.started_at,
-  ended_at = n.ended_at,
-  assignment_id = n.assignment_id,
-  worker_id = n.worker_id,
-  worker_session = n.worker_session,
-  stop_reason = n.stop_reason,
-  child_runs = n.child_runs,
-  output = n.output,
-  output_ref = n.output_ref,
-  error = n.error,
-  revision = n.revision
-FROM unnest(
-  @tenant_ids::bigint[],
-  @run_ids::uuid[],
-  @task_nos::smallint[],
-  @states::text[],
-  @generations::int[],
-  @attempts::int[],
-  @losts::int[],
-  @lanes::bigint[],
-  @ranks::bigint[],
-  @due_ats::bigint[],
-  @deadline_ats::bigint[],
-  @queued_ats::bigint[],
-  @started_ats::bigint[],
-  @ended_ats::bigint[],
-  @assignment_ids::uuid[],
-  @worker_ids::uuid[],
-  @worker_sessions::bigint[],
-  @stop_reasons::smallint[],
-  @child_runss::int[],
-  @outputs::bytea[],
-  @output_refs::uuid[],
-  @errors::bytea[],
-  @revisions::bigint[]
-) AS n (tenant_id, run_id, task_no, state, generation, attempt, lost, lane, rank, due_at, deadline_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, child_runs, output, output_ref, error, revision)
-WHERE live.tenant_id = n.tenant_id AND live.run_id = n.run_id AND live.task_no = n.task_no;
+-- name: UpdateLive :one
+-- Changes rows in place, and counts them.
+SELECT update_live(
+  @tenant_ids::bigint[], @run_ids::uuid[], @task_nos::smallint[], @states::text[], @generations::int[], @attempts::int[], @losts::int[], @lanes::bigint[],
+  @ranks::bigint[], @due_ats::bigint[], @deadline_ats::bigint[], @queued_ats::bigint[], @started_ats::bigint[], @ended_ats::bigint[], @assignment_ids::uuid[],
+  @worker_ids::uuid[], @worker_sessions::bigint[], @stop_reasons::smallint[], @child_runss::int[], @outputs::bytea[], @output_refs::uuid[], @errors::bytea[],
+  @revisions::bigint[])::bigint;
 
 -- name: FinishRuns :one
--- Moves whole runs to history. What never changes, inputs above all, is copied from the live row and not sent again.
-WITH n AS (
-  SELECT r.tenant_id, r.run_id, r.task_no, r.state, r.attempt, r.lost, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.child_runs, r.output, r.output_ref, r.error, r.revision FROM unnest(
-    @tenant_ids::bigint[],
-    @run_ids::uuid[],
-    @task_nos::smallint[],
-    @states::text[],
-    @attempts::int[],
-    @losts::int[],
-    @queued_ats::bigint[],
-    @started_ats::bigint[],
-    @ended_ats::bigint[],
-    @assignment_ids::uuid[],
-    @worker_ids::uuid[],
-    @child_runss::int[],
-    @outputs::bytea[],
-    @output_refs::uuid[],
-    @errors::bytea[],
-    @revisions::bigint[]
-  ) AS r (tenant_id, run_id, task_no, state, attempt, lost, queued_at, started_at, ended_at, assignment_id, worker_id, child_runs, output, output_ref, error, revision)
-), g AS (
-  DELETE FROM live USING n
-  WHERE live.tenant_id = n.tenant_id AND live.run_id = n.run_id AND live.task_no = n.task_no
-  RETURNING live.*
-), runs AS (
-  INSERT INTO history_runs (tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
-  SELECT g.tenant_id, g.class, g.run_id, g.generation, g.single, g.workflow_id, g.workflow_version, n.state, n.attempt, n.lost, g.priority, g.created_at, n.queued_at, n.started_at, n.ended_at, n.assignment_id, n.worker_id, g.request_hash, g.parent_run_id, g.parent_task_no, g.parent_generation, g.child_key, n.child_runs, g.traceparent, g.input, g.input_ref, n.output, n.output_ref, n.error, n.revision
-  FROM g JOIN n ON n.tenant_id = g.tenant_id AND n.run_id = g.run_id AND n.task_no = g.task_no
-  WHERE g.task_no = 0
-), tasks AS (
-  INSERT INTO history_tasks (tenant_id, class, run_id, generation, task_no, state, attempt, lost, queued_at, started_at, ended_at, assignment_id, worker_id, output, output_ref, error, revision)
-  SELECT g.tenant_id, g.class, g.run_id, g.generation, g.task_no, n.state, n.attempt, n.lost, n.queued_at, n.started_at, n.ended_at, n.assignment_id, n.worker_id, n.output, n.output_ref, n.error, n.revision
-  FROM g JOIN n ON n.tenant_id = g.tenant_id AND n.run_id = g.run_id AND n.task_no = g.task_no
-  WHERE g.task_no > 0
-)
-SELECT count(*) FROM g;
+-- Moves whole runs to history, and counts the rows moved.
+SELECT finish_runs(
+  @tenant_ids::bigint[], @run_ids::uuid[], @task_nos::smallint[], @states::text[], @attempts::int[], @losts::int[], @queued_ats::bigint[], @started_ats::bigint[],
+  @ended_ats::bigint[], @assignment_ids::uuid[], @worker_ids::uuid[], @child_runss::int[], @outputs::bytea[], @output_refs::uuid[], @errors::bytea[],
+  @revisions::bigint[])::bigint;
 
 -- name: InsertAttempts :exec
 INSERT INTO attempts (tenant_id, class, run_id, generation, task_no, ended_at, attempt, outcome, assignment_id, worker_id, started_at, error)

@@ -1,8 +1,10 @@
 -- What the engine asks to see.
 
 -- name: LiveRuns :many
--- Whole open runs.
-SELECT * FROM live WHERE tenant_id = @tenant_id AND run_id = ANY (@run_ids::uuid[]) ORDER BY run_id, task_no;
+-- Whole open runs. Each id is looked up on its own: the planner, which may believe the table to be empty, would read all of the tenant's rows.
+SELECT l.* FROM unnest(@run_ids::uuid[]) AS k (run_id)
+CROSS JOIN LATERAL (SELECT * FROM live WHERE live.tenant_id = @tenant_id AND live.run_id = k.run_id OFFSET 0) AS l
+ORDER BY l.run_id, l.task_no;
 
 -- name: RunningRuns :many
 -- Open runs with a recorded assignment.
@@ -11,15 +13,16 @@ SELECT DISTINCT run_id FROM live WHERE tenant_id = @tenant_id AND state IN ('ass
 -- name: TenantLanes :many
 -- The tenant's lanes by skip scan: one index probe a lane, however long the lines are.
 WITH RECURSIVE lanes AS (
-  (SELECT l.lane FROM live l WHERE l.tenant_id = @tenant_id ORDER BY l.lane LIMIT 1)
+  (SELECT l.lane FROM live l WHERE l.tenant_id = @tenant_id AND l.lane <> 0 ORDER BY l.lane LIMIT 1)
   UNION ALL
-  SELECT (SELECT n.lane FROM live n WHERE n.tenant_id = @tenant_id AND n.lane > lanes.lane ORDER BY n.lane LIMIT 1) FROM lanes WHERE lanes.lane IS NOT NULL
+  SELECT (SELECT n.lane FROM live n WHERE n.tenant_id = @tenant_id AND n.lane > lanes.lane AND n.lane <> 0 ORDER BY n.lane LIMIT 1) FROM lanes WHERE lanes.lane IS NOT NULL
 )
-SELECT lane::bigint AS lane FROM lanes WHERE lane IS NOT NULL AND lane <> 0;
+SELECT lane::bigint AS lane FROM lanes WHERE lane IS NOT NULL;
 
 -- name: LanePage :many
-SELECT run_id, task_no, rank FROM live
-WHERE tenant_id = @tenant_id AND lane = @lane AND rank >= @from_rank AND state = 'queued'
+-- The next rows of a lane: of single-task runs the whole run.
+SELECT * FROM live
+WHERE tenant_id = @tenant_id AND lane = @lane AND lane <> 0 AND rank >= @from_rank AND state = 'queued'
 ORDER BY rank LIMIT @page_size;
 
 -- name: TimerPage :many
@@ -28,8 +31,13 @@ WHERE tenant_id = @tenant_id AND due_at >= @from_due AND due_at > 0
 ORDER BY due_at LIMIT @page_size;
 
 -- name: FinishedRuns :many
--- The newest generation of a finished run, in whatever class it stands.
-SELECT DISTINCT ON (run_id) * FROM history_runs WHERE tenant_id = @tenant_id AND run_id = ANY (@run_ids::uuid[]) ORDER BY run_id, generation DESC;
+-- The newest generation of a finished run, in whatever class it stands. The classes are named, so that every column of the key before the id is.
+SELECT h.* FROM unnest(@run_ids::uuid[]) AS k (run_id)
+CROSS JOIN LATERAL (
+  SELECT * FROM history_runs WHERE history_runs.tenant_id = @tenant_id AND history_runs.class IN (1, 2, 3) AND history_runs.run_id = k.run_id
+  ORDER BY generation DESC LIMIT 1
+) AS h
+ORDER BY h.run_id;
 
 -- name: FinishedTasks :many
 SELECT * FROM history_tasks WHERE tenant_id = @tenant_id AND class = @class AND run_id = @run_id AND generation = @generation ORDER BY task_no;

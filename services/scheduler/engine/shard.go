@@ -134,6 +134,17 @@ func (s *Shard) HandOver(now time.Time) Output {
 	return s.finish()
 }
 
+// Settled tells whether everything is known that was out when the shard was taken over: its tenants are loaded, and their workers have had their time
+// to say what they run. A shard that is handed over earlier leaves the next owner with the same questions.
+func (s *Shard) Settled() bool {
+	for _, t := range s.tenants {
+		if !t.ready || s.now < t.holdUntil {
+			return false
+		}
+	}
+	return true
+}
+
 // Step applies inputs in order at one instant.
 func (s *Shard) Step(now time.Time, in []Input) Output {
 	s.begin(now)
