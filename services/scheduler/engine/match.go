@@ -74,7 +74,7 @@ func (l *lane) pick() *session {
 func (s *Shard) assign(ses *session, w *row) {
 	a := &assignment{id: s.newID(), row: w, session: ses, worker: ses.worker, number: ses.number, holdsSlot: true}
 	ses.used++
-	ses.held = append(ses.held, a)
+	ses.hold(a)
 	s.assignments[a.id] = a
 	w.assignment = a
 	w.sent++

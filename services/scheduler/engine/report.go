@@ -138,7 +138,7 @@ func (s *Shard) attach(t *tenant, a *assignment, in *Report) {
 	}
 	a.session, a.number, a.holdsSlot = ses, ses.number, true
 	ses.used++
-	ses.held = append(ses.held, a)
+	ses.hold(a)
 }
 
 // reportFinished answers news about a run that has ended.

@@ -20,8 +20,26 @@ type session struct {
 	draining   bool
 	lost       bool
 	graceEnd   int64         // when a lost session's work is given up
-	held       []*assignment // in order of sending
+	held       []*assignment // in no order that means anything, but always in the same
 	resuming   []*await      // children are final, the slot is not had yet
+}
+
+// hold notes that the session's worker has an assignment.
+func (s *session) hold(a *assignment) {
+	a.place = len(s.held)
+	s.held = append(s.held, a)
+}
+
+// letGo takes an assignment out; the last one takes its place.
+func (s *session) letGo(a *assignment) {
+	if a.place >= len(s.held) || s.held[a.place] != a {
+		return // the session has ended, and gave up its list
+	}
+	last := len(s.held) - 1
+	s.held[a.place] = s.held[last]
+	s.held[a.place].place = a.place
+	s.held[last] = nil
+	s.held = s.held[:last]
 }
 
 func (s *session) name() SessionName {
@@ -50,6 +68,7 @@ type assignment struct {
 	recorded  bool
 	deadline  int64 // of the attempt; 0 before its start
 	holdsSlot bool
+	place     int // in the session's list
 	await     *await
 }
 
@@ -126,7 +145,7 @@ func (s *Shard) bringBack(t *tenant, to *session, h Held) {
 		return // named twice
 	}
 	a.session, a.worker, a.number, a.acked = to, to.worker, to.number, true
-	to.held = append(to.held, a)
+	to.hold(a)
 	switch {
 	case a.await == nil:
 		a.holdsSlot = true
@@ -245,9 +264,7 @@ func (s *Shard) release(a *assignment) {
 	if a.session == nil {
 		return
 	}
-	if i := slices.Index(a.session.held, a); i >= 0 {
-		a.session.held = slices.Delete(a.session.held, i, i+1)
-	}
+	a.session.letGo(a)
 	if a.holdsSlot {
 		a.session.used--
 	}
