@@ -22,11 +22,12 @@ func newPeers(known *presence.Presence, cfg Config) *peers {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	const idle = 90 * time.Second
+	const ping = 5 * time.Second    // a process that was stopped keeps its connections: calls and streams through it are ended after twice that
 	own, _ := hostIP(cfg.Advertise) // a name is nobody's address
 	return &peers{presence: known, own: own, transport: &http.Transport{
 		Protocols: protocols, IdleConnTimeout: idle, DisableCompression: true, // what comes is passed on as it is
 		TLSClientConfig: &tls.Config{RootCAs: cfg.PeerRoots, MinVersion: tls.VersionTLS12},
-		HTTP2:           &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second, MaxReceiveBufferPerStream: 1 << 20},
+		HTTP2:           &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping, MaxReceiveBufferPerStream: 1 << 20},
 	}}
 }
 

@@ -38,7 +38,7 @@ func (a *App) mount(ctx context.Context) error {
 		{Dispatcher, a.mountDispatcher, workersv1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerService")},
 	} {
 		if !a.cfg.runs(step.name) {
-			a.server.Forward(step.service, step.name)
+			a.server.Forward(step.service, step.name, step.name == Dispatcher)
 		} else if err := step.make(ctx); err != nil {
 			return err
 		}

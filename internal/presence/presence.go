@@ -49,7 +49,7 @@ type Config struct {
 
 	// Every is how often the process announces itself. Default 1 s.
 	Every time.Duration
-	// Silence is how long another process may say nothing before it counts as gone. Default 4 s.
+	// Silence is how long another process may say nothing before it is asked, and counts as gone when it does not answer. Default 4 s.
 	Silence time.Duration
 	// Now is the clock of Silence. Default time.Now.
 	Now func() time.Time
@@ -121,7 +121,7 @@ func (p *Presence) Run(ctx context.Context, ready func()) error {
 			return nil
 		case <-beat.C:
 			p.announce()
-			p.expire()
+			p.expire(ctx)
 		}
 	}
 }
@@ -188,14 +188,35 @@ func (p *Presence) hear(msg bus.Msg) {
 	p.notify()
 }
 
-// expire forgets processes that have been silent for too long.
-func (p *Presence) expire() {
+// expire forgets processes that have been silent for too long and do not answer either. While this process's own bus is away everybody is silent: that
+// is no news of them.
+func (p *Presence) expire(ctx context.Context) {
 	now := p.cfg.Now()
+	silent := make(map[string]error)
+	p.mu.Lock()
+	for name, other := range p.others {
+		if now.Sub(other.at) > p.cfg.Silence {
+			silent[name] = nil
+		}
+	}
+	p.mu.Unlock()
+	if len(silent) == 0 {
+		return
+	}
+	for name := range silent {
+		silent[name] = p.ask(ctx, name)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	gone := false
-	for name, other := range p.others {
-		if now.Sub(other.at) > p.cfg.Silence {
+	for name, err := range silent {
+		other, known := p.others[name]
+		switch {
+		case !known || other.at.After(now):
+		case err == nil:
+			other.at = now
+			p.others[name] = other
+		case !fault.HasReason(err, bus.ReasonDisconnected) && ctx.Err() == nil:
 			p.cfg.Log.Warn("presence: a process is silent and counts as gone", "instance", name, "services", other.Services, "silent", now.Sub(other.at))
 			delete(p.others, name)
 			gone = true
@@ -257,9 +278,14 @@ func (p *Presence) Gone(ctx context.Context, instance string) bool {
 	if instance == p.cfg.Self.Instance {
 		return false
 	}
+	return fault.HasReason(p.ask(ctx, instance), bus.ReasonNoResponder)
+}
+
+// ask lets a process say that it lives.
+func (p *Presence) ask(ctx context.Context, instance string) error {
 	const patience = 500 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	_, err := p.cfg.Bus.Request(ctx, PingSubject(instance), nil)
-	return fault.HasReason(err, bus.ReasonNoResponder)
+	return err //nolint:wrapcheck // a fault already
 }

@@ -16,14 +16,27 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 
 // clock stands still until a test moves it.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu     sync.Mutex
+	now    time.Time
+	looked chan struct{}
 }
 
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	select {
+	case c.looked <- struct{}{}:
+	default:
+	}
 	return c.now
+}
+
+// looks is sent something whenever somebody looks at the clock and the test is listening.
+func (c *clock) looks() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looked = make(chan struct{})
+	return c.looked
 }
 
 func (c *clock) advance(d time.Duration) {
@@ -141,6 +154,50 @@ func TestASilentProcessCountsAsGone(t *testing.T) {
 	until(t, a, "a gives b up", func() bool { return len(a.Running("scheduler")) == 0 })
 	if !a.Gone(t.Context(), "b") {
 		t.Error("nobody answers for b, and it does not count as gone")
+	}
+}
+
+// One whose announcements got lost, but who answers, is there.
+func TestASilentProcessThatAnswersStays(t *testing.T) {
+	t.Parallel()
+	server := testkit.NATS(t)
+	a, b := start(t, server, "a"), start(t, server, "b", "scheduler")
+	until(t, a, "a sees b", func() bool { return len(a.Running("scheduler")) == 1 })
+	quiet, err := presence.New(presence.Config{
+		Bus: testkit.BusOn(t, server), Log: testkit.Logger(t), Self: presence.Process{Instance: "quiet", Services: []string{"identity"}}, Every: time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	task := loop.Start(context.WithoutCancel(t.Context()), "quiet", func(ctx context.Context) error { return quiet.Run(ctx, func() { close(ready) }) })
+	t.Cleanup(func() { _ = task.Stop(context.Background()) })
+	<-ready
+	quiet.Join()
+	until(t, a, "a sees the quiet one", func() bool { return len(a.Running("identity")) == 1 })
+	b.stop()
+	a.clock.advance(time.Minute)
+	until(t, a, "a gives b up", func() bool { return len(a.Running("scheduler")) == 0 })
+	if len(a.Running("identity")) != 1 {
+		t.Error("a process that answers was given up")
+	}
+}
+
+// Nobody is forgotten while the bus is away: calls and streams find their way when it is back.
+func TestABusThatIsAwayLetsNobodyGo(t *testing.T) {
+	t.Parallel()
+	server := testkit.NATS(t)
+	a := start(t, server, "a")
+	start(t, server, "b", "scheduler")
+	until(t, a, "a sees b", func() bool { return len(a.Running("scheduler")) == 1 })
+	server.Shutdown()
+	looked := a.clock.looks()
+	a.clock.advance(time.Minute)
+	for range 3 { // each turn looks once, and acts before the next
+		<-looked
+	}
+	if len(a.Running("scheduler")) != 1 {
+		t.Error("a process was given up because the bus is away")
 	}
 }
 

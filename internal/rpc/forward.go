@@ -1,7 +1,9 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -27,8 +29,9 @@ const ForwardedHeader = "Tenon-Forwarded"
 const HeldHeader = "Tenon-Held"
 
 // Forward mounts a Connect service that other processes run: its calls, streams included, are passed on to one of them as they are. That
-// process authenticates and decides; this one only bounds slow bodies. runs is the name that Peers knows the processes by.
-func (s *Server) Forward(service protoreflect.ServiceDescriptor, runs string) {
+// process authenticates and decides; this one only bounds slow bodies. runs is the name that Peers knows the processes by. With sticky the calls of one
+// connection go to one process as long as it is there: where a caller's stream is, its other calls find their state.
+func (s *Server) Forward(service protoreflect.ServiceDescriptor, runs string, sticky bool) {
 	s.services = append(s.services, service)
 	s.remote[service.FullName()] = runs
 	streams := make(map[string]bool)
@@ -38,7 +41,7 @@ func (s *Server) Forward(service protoreflect.ServiceDescriptor, runs string) {
 		s.methods[authz.Procedure(described)] = method{access: access, uploads: described.IsStreamingClient()}
 		streams[authz.Procedure(described)] = described.IsStreamingServer()
 	}
-	forward := s.forward(runs)
+	forward := s.forward(runs, sticky)
 	s.mux.Handle("/"+string(service.FullName())+"/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		known, found := s.methods[r.URL.Path]
 		if found && !known.uploads && r.Body != nil && r.Body != http.NoBody {
@@ -57,11 +60,11 @@ func (s *Server) Forward(service protoreflect.ServiceDescriptor, runs string) {
 }
 
 // ForwardHTTP mounts a plain pattern that other processes serve, such as the dashboard.
-func (s *Server) ForwardHTTP(pattern, runs string) { s.mux.Handle(pattern, s.forward(runs)) }
+func (s *Server) ForwardHTTP(pattern, runs string) { s.mux.Handle(pattern, s.forward(runs, false)) }
 
-func (s *Server) forward(runs string) http.Handler {
+func (s *Server) forward(runs string, sticky bool) http.Handler {
 	proxy := &httputil.ReverseProxy{
-		Transport:     &passOn{peers: s.cfg.Peers, runs: runs},
+		Transport:     &passOn{peers: s.cfg.Peers, runs: runs, sticky: sticky},
 		FlushInterval: -1, // Streams leave message by message.
 		ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -99,14 +102,28 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, runs string, err
 
 // passOn sends a request to one of the processes that run a service; to the next one while none has taken the connection.
 type passOn struct {
-	peers Peers
-	runs  string
+	peers  Peers
+	runs   string
+	sticky bool
+}
+
+// order sorts the addresses into that in which they are tried: by chance, or by the connection that the request came over.
+func (p *passOn) order(addresses []string, remote string) {
+	if !p.sticky {
+		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] }) //nolint:gosec // balance, not secrecy
+		return
+	}
+	weight := func(address string) [sha256.Size]byte { return sha256.Sum256([]byte(address + " " + remote)) }
+	slices.SortFunc(addresses, func(a, b string) int {
+		left, right := weight(a), weight(b)
+		return bytes.Compare(left[:], right[:])
+	})
 }
 
 // RoundTrip implements http.RoundTripper.
 func (p *passOn) RoundTrip(r *http.Request) (*http.Response, error) {
 	addresses := p.peers.Addresses(p.runs)
-	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] }) //nolint:gosec // balance, not secrecy
+	p.order(addresses, r.RemoteAddr)
 	body := r.Body
 	if body != nil {
 		defer func() { _ = body.Close() }()

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 )
@@ -69,12 +71,40 @@ func triggerAll[Out any](ctx context.Context, c *Client, workflow string, news [
 // TriggerAndWait starts a run and gives its output when it is final. A run that ends otherwise than completed is a [RunError].
 // The run goes on when ctx ends first.
 func (w *Workflow[In, Out]) TriggerAndWait(ctx context.Context, c *Client, in In, opts ...TriggerOption) (Out, error) {
-	run, err := w.Trigger(ctx, c, in, opts...)
+	var none Out
+	run, err := newRun(w.Name(), in, opts)
 	if err != nil {
-		var none Out
-		return none, err
+		return none, fmt.Errorf("trigger workflow %q: %w", w.Name(), err)
 	}
-	return run.Result(ctx)
+	if parentOf(ctx) == nil {
+		if final := c.triggerAndWait(ctx, run); final != nil {
+			return outputOf[Out](final)
+		}
+		run.FirstSend = false // it may have arrived all the same
+	}
+	runs, err := triggerAll[Out](ctx, c, w.Name(), []*runsv1.NewRun{run})
+	if bulk, ok := errors.AsType[*BulkError](err); ok {
+		err = bulk.Items[0].Err
+	}
+	if err != nil {
+		return none, fmt.Errorf("trigger workflow %q: %w", w.Name(), err)
+	}
+	return runs[0].Result(ctx)
+}
+
+// unaryWait is how long a run may be awaited in one call without a sign of life from the server; proxies end longer ones. After it a stream waits.
+const unaryWait = 15 * time.Second
+
+// triggerAndWait starts a run and waits for its end in a single call, which is the shortest way for a short run. It gives nothing when that did not
+// succeed, for whatever reason: the same run can be triggered again, and then awaited.
+func (c *Client) triggerAndWait(ctx context.Context, run *runsv1.NewRun) *runsv1.Run {
+	ctx, cancel := c.live(ctx)
+	defer cancel()
+	res, err := c.runs.TriggerAndWait(ctx, &runsv1.TriggerAndWaitRequest{Run: run, Timeout: durationpb.New(unaryWait)})
+	if err != nil {
+		return nil
+	}
+	return res.GetRun()
 }
 
 // Handle takes up a run of this workflow by its id.

@@ -41,6 +41,21 @@ func TestGraphPassesOutputsOn(t *testing.T) {
 	}
 }
 
+// The shortest way to a result is one call, without a stream beside it.
+func TestTriggerAndWaitIsOneCall(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(wf))
+	if out, err := wf.TriggerAndWait(b.ctx, b.client, 4); err != nil || out != 8 {
+		t.Fatalf("got %d, %v", out, err)
+	}
+	b.server.Look(func(s *faketenon.Seen) {
+		if len(s.Triggers) != 1 || len(s.Awaits) != 0 {
+			t.Errorf("the server saw %d triggers and %d awaits, want one and none", len(s.Triggers), len(s.Awaits))
+		}
+	})
+}
+
 func TestFailuresRetriesAndKinds(t *testing.T) {
 	b := setup(t)
 	wf := NewTask("moody", func(ctx Context, mood string) (int, error) {

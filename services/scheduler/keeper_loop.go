@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -182,25 +183,29 @@ func (k *keeper) plan() (take, give []int32) {
 	return take, give
 }
 
-// askOwners asks the owners of other shards whether they live, and reports whether one was found to be gone.
+// askOwners asks the other members, and whoever owns shards, whether they live, and reports whether one was found to be gone. The members are asked whatever
+// the table says of them: it is as old as the last renewal, and one that is gone must not be counted for a share again only because it has none left.
 func (k *keeper) askOwners(ctx context.Context) (found bool) {
 	if k.members == nil {
 		return false
 	}
 	asked := make(map[string]bool)
+	for _, other := range k.members.Others() {
+		asked[other] = true
+	}
 	for _, s := range k.table {
-		name := uuid.UUID(s.Owner).String()
-		if s.Free || s.Owner.IsZero() || s.Owner == k.cfg.Instance || asked[name] {
-			continue
+		if !s.Free && !s.Owner.IsZero() && s.Owner != k.cfg.Instance {
+			asked[uuid.UUID(s.Owner).String()] = true
 		}
-		asked[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
 		if !k.members.Gone(ctx, name) {
 			k.silent[name] = 0
 			delete(k.gone, name)
 			continue
 		}
 		if k.silent[name]++; k.silent[name] >= goneAfter && !k.gone[name] {
-			k.log.Warn("scheduler: nobody answers for the owner of shards, they are taken over", "owner", name)
+			k.log.Warn("scheduler: nobody answers for another scheduler, its shards are taken over", "owner", name)
 			k.gone[name], found = true, true
 		}
 	}

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -104,12 +105,33 @@ func (s *Service) stored(ctx context.Context, ids []flow.ID) (map[flow.ID]*RunVi
 	if err != nil {
 		return nil, pg.Fault(err)
 	}
+	return views, s.complete(ctx, tenant, views)
+}
+
+// ended reads runs that were said to be final; those that are open again, by a replay, are read as they are.
+func (s *Service) ended(ctx context.Context, ids []flow.ID) (map[flow.ID]*RunView, error) {
+	tenant := authn.From(ctx).TenantID
+	views := make(map[flow.ID]*RunView, len(ids))
+	err := pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
+		return s.finished(ctx, schedulerq.New(tx), tenant, ids, views)
+	})
+	if err != nil {
+		return nil, pg.Fault(err)
+	}
+	if len(views) < len(ids) {
+		return s.views(ctx, ids)
+	}
+	return views, s.complete(ctx, tenant, views)
+}
+
+// complete adds what the rows of runs only point to.
+func (s *Service) complete(ctx context.Context, tenant int64, views map[flow.ID]*RunView) (err error) {
 	for _, v := range views {
 		if v.Plan, err = s.cfg.Workflows.Plan(ctx, tenant, v.Top().WorkflowID, int(v.Top().Version)); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return views, s.nameParents(ctx, tenant, views)
+	return s.nameParents(ctx, tenant, views)
 }
 
 // nameParents finds the names of the tasks that started child runs; a row has only their numbers. A parent that is past its retention has no name.
@@ -255,6 +277,10 @@ func (s *Service) Get(ctx context.Context, id flow.ID) (*RunView, error) {
 
 // fill fetches the payloads that stand apart.
 func (s *Service) fill(ctx context.Context, v *RunView) error {
+	apart := func(r engine.Row) bool { return !r.Input.Ref.IsZero() || !r.Output.Ref.IsZero() }
+	if !slices.ContainsFunc(v.Rows, apart) {
+		return nil
+	}
 	tenant := authn.From(ctx).TenantID
 	err := pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
 		q := schedulerq.New(tx)

@@ -21,10 +21,11 @@ import (
 
 // Service answers callers in any process: it checks, asks the shard's owner, and reads rows.
 type Service struct {
-	cfg    Config
-	caller lease.Caller
-	log    *slog.Logger
-	ready  chan struct{} // closed when Run has looked for shards for the first time
+	cfg     Config
+	caller  lease.Caller
+	log     *slog.Logger
+	notices *notices
+	ready   chan struct{} // closed when Run has looked for shards for the first time
 }
 
 // New makes a scheduler. Run owns shards; without it the service still answers, through the owners in other processes.
@@ -33,7 +34,8 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, caller: lease.Caller{Bus: cfg.Bus, Directory: lease.NewDirectory(cfg.Pool)}, log: cfg.Log, ready: make(chan struct{})}, nil
+	return &Service{cfg: cfg, caller: lease.Caller{Bus: cfg.Bus, Directory: lease.NewDirectory(cfg.Pool)}, log: cfg.Log,
+		notices: &notices{bus: cfg.Bus, tenants: make(map[int64]*heard)}, ready: make(chan struct{})}, nil
 }
 
 // Run takes the process's share of the shards and works them until the context ends; then it hands them over. It may be called once.

@@ -1,57 +1,25 @@
 package scheduler
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tenon-run/tenon/internal/authn"
-	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 )
 
-// watcher wakes when one of its runs has changed. Notices are hints: whoever waits reads, and reads again now and then.
-type watcher struct {
-	sub  bus.Subscription
-	wake chan struct{}
-}
-
-func (s *Service) watch(tenant int64, ids []flow.ID) (*watcher, error) {
-	wanted := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		wanted[string(id[:])] = true
-	}
-	w := &watcher{wake: make(chan struct{}, 1)}
-	sub, err := s.cfg.Bus.Subscribe(subjectNotices+strconv.FormatInt(tenant, 10), func(m bus.Msg) {
-		notices := new(busv1.RunNotices)
-		if proto.Unmarshal(m.Data, notices) != nil {
-			return
-		}
-		for _, n := range notices.GetRuns() {
-			if wanted[string(n.GetRunId())] {
-				select {
-				case w.wake <- struct{}{}:
-				default:
-				}
-				return
-			}
-		}
-	})
-	w.sub = sub
-	return w, err
-}
-
 // Watch sends the run as it is and after each change until it is final; nil is a beat.
 func (s *Service) Watch(ctx context.Context, id flow.ID, send func(*RunView) error) error {
-	w, err := s.watch(authn.From(ctx).TenantID, []flow.ID{id})
+	w, err := s.notices.watch(authn.From(ctx).TenantID, []flow.ID{id})
 	if err != nil {
 		return err
 	}
-	defer w.sub.Stop()
+	defer w.stop()
 	last := ""
 	for {
 		v, err := s.Get(ctx, id)
@@ -67,7 +35,7 @@ func (s *Service) Watch(ctx context.Context, id flow.ID, send func(*RunView) err
 		if v.Status().Final() {
 			return nil
 		}
-		if err := s.pause(ctx, w, func() error { return send(nil) }); err != nil {
+		if _, err := s.pause(ctx, w, func([]*RunView) error { return send(nil) }); err != nil {
 			return err
 		}
 	}
@@ -84,17 +52,18 @@ func (v *RunView) fingerprint() string {
 	return string(out)
 }
 
-// pause waits for a change; a quiet stream sends a beat, and the caller reads again after it, since a hint may have been lost.
-func (s *Service) pause(ctx context.Context, w *watcher, beat func() error) error {
+// pause waits for a change and says whether there was one; a quiet stream sends a beat, and the caller reads again after it, since a hint may have
+// been lost.
+func (s *Service) pause(ctx context.Context, w *watcher, send func([]*RunView) error) (said bool, err error) {
 	timer := time.NewTimer(s.cfg.Beat)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	case <-w.wake:
-		return nil
+		return true, nil
 	case <-timer.C:
-		return beat()
+		return false, send(nil)
 	}
 }
 
@@ -108,55 +77,113 @@ func (s *Service) Await(ctx context.Context, ids []flow.ID, parent *Parent, send
 			return err
 		}
 	}
-	w, err := s.watch(authn.From(ctx).TenantID, ids)
+	w, err := s.notices.watch(authn.From(ctx).TenantID, ids)
 	if err != nil {
 		return err
 	}
-	defer w.sub.Stop()
-	left := ids
+	defer w.stop()
+	return s.await(ctx, w, ids, send)
+}
+
+// TriggerAndAwait starts a run and answers with it once it is final. The run goes on when ctx ends first; then the answer has its id alone.
+func (s *Service) TriggerAndAwait(ctx context.Context, run NewRun) (Triggered, *RunView, error) {
+	if run.ID.IsZero() && run.Parent == nil {
+		run.ID, run.FirstSend = newID(), true
+	}
+	// Heard from before the trigger on, a new run need not be read before it has ended.
+	w, err := s.notices.watch(authn.From(ctx).TenantID, []flow.ID{run.ID})
+	if err != nil {
+		return Triggered{}, nil, err
+	}
+	defer w.stop()
+	done, err := s.Trigger(ctx, []NewRun{run})
+	if err != nil {
+		return Triggered{}, nil, err
+	}
+	if done[0].Err != nil {
+		return done[0], nil, done[0].Err
+	}
+	var view *RunView
+	keep := func(views []*RunView) error {
+		for _, v := range views {
+			view = v
+		}
+		return nil
+	}
+	if done[0].ID != run.ID {
+		return done[0], view, s.Await(ctx, []flow.ID{done[0].ID}, nil, keep) // a child: its id is made from its key
+	}
+	w.fresh = done[0].Created
+	err = s.await(ctx, w, []flow.ID{run.ID}, keep)
+	return done[0], view, err
+}
+
+// await sends the runs that are final, and the others when they are. What has just been made is not read before it was said to have ended.
+func (s *Service) await(ctx context.Context, w *watcher, ids []flow.ID, send func([]*RunView) error) error {
+	left := make(map[flow.ID]bool, len(ids))
+	for _, id := range ids {
+		left[id] = true
+	}
+	read := s.views
+	if w.fresh {
+		ids = nil
+	}
 	for {
-		if left, err = s.sendFinal(ctx, left, send); err != nil || len(left) == 0 {
+		if err := s.sendFinal(ctx, ids, left, read, send); err != nil || len(left) == 0 {
 			return err
 		}
-		if err := s.pause(ctx, w, func() error { return send(nil) }); err != nil {
+		said, err := s.pause(ctx, w, send)
+		if err != nil {
 			return err
+		}
+		read, ids = s.ended, ids[:0:0]
+		if !said {
+			read = s.views // a hint may have been lost
+			for id := range left {
+				ids = append(ids, id)
+			}
+			slices.SortFunc(ids, func(a, b flow.ID) int { return bytes.Compare(a[:], b[:]) })
+			continue
+		}
+		for _, id := range w.takeEnded() {
+			if left[id] {
+				ids = append(ids, id)
+			}
 		}
 	}
 }
 
-// sendFinal sends the runs that are final and answers with the others.
-func (s *Service) sendFinal(ctx context.Context, ids []flow.ID, send func([]*RunView) error) ([]flow.ID, error) {
-	const page = 200
-	var left []flow.ID
-	for len(ids) > 0 {
-		n := min(page, len(ids))
-		views, err := s.views(ctx, ids[:n])
+// sendFinal reads runs, sends those that are final, and takes them out of left.
+func (s *Service) sendFinal(
+	ctx context.Context, ids []flow.ID, left map[flow.ID]bool, read func(context.Context, []flow.ID) (map[flow.ID]*RunView, error), send func([]*RunView) error,
+) error {
+	const most = 200
+	for page := range slices.Chunk(ids, most) {
+		views, err := read(ctx, page)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		var final []*RunView
-		for _, id := range ids[:n] {
+		for _, id := range page {
 			v := views[id]
 			switch {
 			case v == nil:
-				return nil, runNotFound(id)
-			case !v.Top().State.Final():
-				left = append(left, id)
-			default:
+				return runNotFound(id)
+			case v.Top().State.Final():
 				if err := s.fill(ctx, v); err != nil {
-					return nil, err
+					return err
 				}
 				final = append(final, v)
+				delete(left, id)
 			}
 		}
 		if len(final) > 0 {
 			if err := send(final); err != nil {
-				return nil, err
+				return err
 			}
 		}
-		ids = ids[n:]
 	}
-	return left, nil
+	return nil
 }
 
 // park lets the owner hold the task without its slot until the runs are final. The owner may change meanwhile: the call is made again, with the same meaning.

@@ -68,27 +68,14 @@ func (s *server) TriggerAndWait(ctx context.Context, req *runsv1.TriggerAndWaitR
 		ctx, cancel = context.WithTimeout(ctx, t.AsDuration())
 		defer cancel()
 	}
-	done, err := s.trigger(ctx, req.GetRun())
-	if err != nil {
-		return nil, err
-	}
-	if done[0].Err != nil {
-		return nil, done[0].Err
-	}
-	var run *runsv1.Run
-	err = s.svc.Await(ctx, []flow.ID{done[0].ID}, nil, func(views []*scheduler.RunView) error {
-		for _, v := range views {
-			run = wireRun(v, true)
-		}
-		return nil
-	})
-	if ctx.Err() != nil && run == nil {
-		return nil, fault.New(fault.CodeDeadlineExceeded, "RUN_NOT_FINAL", "run %s has not ended within the call's time; it goes on: read or await it by its id", runID(done[0].ID)).WithCause(err)
+	done, view, err := s.svc.TriggerAndAwait(ctx, newRun(req.GetRun(), traceparent(ctx)))
+	if ctx.Err() != nil && view == nil && !done.ID.IsZero() && done.Err == nil {
+		return nil, fault.New(fault.CodeDeadlineExceeded, "RUN_NOT_FINAL", "run %s has not ended within the call's time; it goes on: read or await it by its id", runID(done.ID)).WithCause(err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &runsv1.TriggerAndWaitResponse{Run: run}, nil
+	return &runsv1.TriggerAndWaitResponse{Run: wireRun(view, true)}, nil
 }
 
 func (s *server) AwaitRuns(ctx context.Context, req *runsv1.AwaitRunsRequest, stream *connect.ServerStream[runsv1.AwaitRunsResponse]) error {

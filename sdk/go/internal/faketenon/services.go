@@ -54,6 +54,29 @@ func (h runs) TriggerBulk(_ context.Context, req *runsv1.TriggerBulkRequest) (*r
 	return res, nil
 }
 
+// TriggerAndWait is TriggerBulk of one run, and the wait for its end.
+func (h runs) TriggerAndWait(ctx context.Context, req *runsv1.TriggerAndWaitRequest) (*runsv1.TriggerAndWaitResponse, error) {
+	bulk, err := h.TriggerBulk(ctx, &runsv1.TriggerBulkRequest{Runs: []*runsv1.NewRun{req.GetRun()}})
+	if err != nil {
+		return nil, err
+	}
+	if refused := bulk.GetResults()[0].GetError(); refused != nil {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New(refused.GetMessage()))
+	}
+	for {
+		h.s.mu.Lock()
+		run := proto.CloneOf(h.s.seen.Runs[bulk.GetResults()[0].GetRunId()])
+		changed, closed := h.s.changed, h.s.closed
+		h.s.mu.Unlock()
+		if run.GetStatus() > runsv1.RunStatus_RUN_STATUS_RUNNING {
+			return &runsv1.TriggerAndWaitResponse{Run: run}, nil
+		}
+		if err := wait(ctx, changed, closed); err != nil {
+			return nil, err
+		}
+	}
+}
+
 func (h runs) AwaitRuns(ctx context.Context, req *runsv1.AwaitRunsRequest, out *connect.ServerStream[runsv1.AwaitRunsResponse]) error {
 	s := h.s
 	s.mu.Lock()
