@@ -145,7 +145,7 @@ func openStream(t *testing.T, address, token, method, message string) (net.Conn,
 }
 
 // Where the server's goroutines are while a client watches or waits.
-const watching, awaiting = "scheduler.(*Service).Watch(", "scheduler.(*Service).Await("
+const watching, awaiting = "scheduler.(*Service).Watch(", "scheduler.(*Service).TriggerAndAwait("
 
 // The tests below look at all goroutines of the process, so they do not run beside others.
 
