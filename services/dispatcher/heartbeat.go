@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/fault"
+	"github.com/tenon-run/tenon/internal/flow"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 )
@@ -53,6 +55,14 @@ func (s *Service) expire(now time.Time) {
 		w.mu.Unlock()
 		switch {
 		case ses != nil && silent > s.cfg.Grace:
+			if s.cutOff() {
+				// Its heartbeats may arrive elsewhere and not find the way here, and nobody could take over its work: the silence counts from the
+				// return of the bus on.
+				w.mu.Lock()
+				w.heard = s.cfg.Now()
+				w.mu.Unlock()
+				continue
+			}
 			s.close(ses, fault.Aborted(ReasonWorkerSilent,
 				"worker %s has sent no heartbeat for %s; its session %d has ended", w.publicID(), silent.Round(time.Millisecond), ses.number))
 		case forgotten:
@@ -60,4 +70,13 @@ func (s *Service) expire(now time.Time) {
 		}
 	}
 	s.finished.expire(now)
+}
+
+// cutOff tells whether this process has lost the bus. Nobody serves the subject: being told so takes a connection.
+func (s *Service) cutOff() bool {
+	const patience = time.Second
+	ctx, cancel := context.WithTimeout(s.life, patience)
+	defer cancel()
+	_, err := s.cfg.Bus.Request(ctx, WorkerSubject(flow.ID{}), nil)
+	return fault.HasReason(err, bus.ReasonDisconnected)
 }

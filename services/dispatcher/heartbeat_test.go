@@ -1,9 +1,12 @@
 package dispatcher
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/fault"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
@@ -31,6 +34,38 @@ func TestSilentWorkerIsLost(t *testing.T) {
 	wantFault(t, quiet.heartbeat(false), fault.CodeFailedPrecondition, ReasonSessionUnknown)
 	must(t, alive.heartbeat(false))
 	h.assign(alive, ordered())
+}
+
+// brokenBus is one whose connection is lost when the test says so.
+type brokenBus struct {
+	bus.Bus
+
+	lost atomic.Bool
+}
+
+func (b *brokenBus) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
+	if b.lost.Load() {
+		return nil, fault.Unavailable(bus.ReasonDisconnected, "the connection is lost")
+	}
+	return b.Bus.Request(ctx, subject, data)
+}
+
+// While the bus is away a worker's heartbeats may not find the way to its session, so their absence says nothing.
+func TestSilenceDoesNotCountWithoutABus(t *testing.T) {
+	broken := &brokenBus{}
+	h := setup(t, func(c *Config) {
+		broken.Bus = c.Bus
+		c.Bus = broken
+	})
+	l := h.listen(h.register(1), 1)
+	broken.lost.Store(true)
+	for range 3 {
+		h.expire(h.clock.advance(11 * time.Second))
+	}
+	must(t, l.heartbeat(false))
+	broken.lost.Store(false)
+	h.expire(h.clock.advance(11 * time.Second))
+	wantFault(t, l.end(), fault.CodeAborted, ReasonWorkerSilent)
 }
 
 func TestHeartbeatOfAnOlderSessionIsAborted(t *testing.T) {

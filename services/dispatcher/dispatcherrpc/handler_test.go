@@ -38,6 +38,9 @@ func (o *owner) Call(_ context.Context, _ int64, request *busv1.ShardRequest) (*
 	return &busv1.ShardReply{Kind: &busv1.ShardReply_Session{Session: &busv1.OpenSessionReply{Epoch: 1}}}, 1, nil
 }
 
+// Moved implements dispatcher.Owners; the only owner stays.
+func (o *owner) Moved(int32, int64) {}
+
 // mux is the server's place for services, with a principal that has been let in already.
 type mux struct {
 	*http.ServeMux

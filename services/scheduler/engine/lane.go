@@ -18,6 +18,7 @@ type lane struct {
 	aside    []*row // queued while a page is read, at or beyond end
 	last     [10]int64
 	sessions []*session // that serve it, in order of opening
+	slots    int        // of those sessions
 }
 
 const wholeLane = math.MaxInt64
@@ -45,11 +46,31 @@ func (t *tenant) laneOf(w *row) *lane {
 		t.laneList = append(t.laneList, l)
 		for _, s := range t.sessions {
 			if s.serves(l) {
-				l.sessions = append(l.sessions, s)
+				l.join(s)
 			}
 		}
 	}
 	return l
+}
+
+func (l *lane) join(s *session) {
+	l.sessions = append(l.sessions, s)
+	l.slots += s.slots
+}
+
+func (l *lane) part(s *session) {
+	if i := slices.Index(l.sessions, s); i >= 0 {
+		l.sessions = slices.Delete(l.sessions, i, i+1)
+		l.slots -= s.slots
+	}
+}
+
+// maxWindow bounds what slots add to a window.
+const maxWindow = 10_000
+
+// window is how many rows of the lane stand in memory at most.
+func (s *Shard) window(l *lane) int {
+	return max(s.cfg.Window, min(s.cfg.PerSlot*l.slots, maxWindow))
 }
 
 // enqueue puts a queued row into its lane's window, or leaves it to Postgres when the window does not reach it.
@@ -83,7 +104,7 @@ func (l *lane) insert(w *row) {
 
 // trim gives up the window's tail when it is too long; what is given up stands in Postgres.
 func (s *Shard) trim(l *lane) {
-	for len(l.items) > s.cfg.Window {
+	for most := s.window(l); len(l.items) > most; {
 		tail := l.items[len(l.items)-1]
 		l.items[len(l.items)-1] = nil
 		l.items = l.items[:len(l.items)-1]
@@ -118,11 +139,11 @@ func (t *tenant) leaveLane(w *row) {
 
 // refill asks for the rows after the window once it runs low.
 func (s *Shard) refill(t *tenant, l *lane) {
-	if l.loading || l.end == wholeLane || len(l.items) > s.cfg.Window/4 {
+	if l.loading || l.end == wholeLane || len(l.items) > s.window(l)/2 {
 		return
 	}
 	l.loading, l.void = true, false
-	s.ask(&AskLane{Tenant: t.id, Lane: l.key, From: l.end, Limit: s.cfg.Window/2 + sameRank, Asked: s.seq})
+	s.ask(&AskLane{Tenant: t.id, Lane: l.key, From: l.end, Limit: s.window(l)/2 + sameRank, Asked: s.seq})
 }
 
 // laneLoaded takes a page in. What the core knows of a run wins over what was read.

@@ -109,7 +109,7 @@ func (s *Shard) openSession(t *tenant, in *OpenSession) {
 	t.sessions = append(t.sessions, fresh)
 	for _, l := range t.laneList {
 		if fresh.serves(l) {
-			l.sessions = append(l.sessions, fresh)
+			l.join(fresh)
 		}
 	}
 	s.change(&PutSession{t.id, in.Worker, in.Session, in.Dispatcher, s.now})
@@ -195,15 +195,11 @@ func (s *Shard) missing(a *assignment) {
 }
 
 func (s *Shard) removeSession(t *tenant, gone *session) {
-	drop := func(list []*session) []*session {
-		if i := slices.Index(list, gone); i >= 0 {
-			return slices.Delete(list, i, i+1)
-		}
-		return list
+	if i := slices.Index(t.sessions, gone); i >= 0 {
+		t.sessions = slices.Delete(t.sessions, i, i+1)
 	}
-	t.sessions = drop(t.sessions)
 	for _, l := range t.laneList {
-		l.sessions = drop(l.sessions)
+		l.part(gone)
 	}
 }
 

@@ -19,7 +19,8 @@ type Config struct {
 	RecordAfter int64 // age at which an assignment is written; default 1 s
 	Grace       int64 // how long a worker out of touch keeps its work; default 10 s
 	Hold        int64 // how long a tenant with open runs waits for workers to come back after a take-over; default 1 s
-	Window      int   // rows of a lane kept in memory; default 1,000
+	Window      int   // rows of a lane kept in memory, at least; default 1,000
+	PerSlot     int   // rows of a lane kept in memory for each slot that serves it, up to 10,000, so that a page comes before the last is worked off; default 4, negative: none
 	MaxRuns     int   // runs kept in memory beyond what is in flight; default 10,000
 	NoHold      bool  // the owner before handed the shard over in order, so that every assignment is recorded: nobody needs to wait for workers
 }
@@ -38,6 +39,9 @@ func (c Config) WithDefaults() Config {
 	set(&c.Hold, time.Second)
 	if c.Window == 0 {
 		c.Window = 1000
+	}
+	if c.PerSlot == 0 {
+		c.PerSlot = 4
 	}
 	if c.MaxRuns == 0 {
 		c.MaxRuns = 10_000

@@ -23,7 +23,7 @@ type simScenario struct {
 }
 
 func (sc simScenario) config() Config {
-	return Config{AckTimeout: 2 * second, Grace: 5 * second, Window: sc.Window, MaxRuns: sc.MaxRuns}
+	return Config{AckTimeout: 2 * second, Grace: 5 * second, Window: sc.Window, PerSlot: -1, MaxRuns: sc.MaxRuns}
 }
 
 // simChaos drives a world by chance.
