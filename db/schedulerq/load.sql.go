@@ -52,8 +52,14 @@ func (q *Queries) EnsurePartitions(ctx context.Context, arg EnsurePartitionsPara
 const finishedRuns = `-- name: FinishedRuns :many
 SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision FROM unnest($1::uuid[]) AS k (run_id)
 CROSS JOIN LATERAL (
-  SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class IN (1, 2, 3) AND history_runs.run_id = k.run_id
-  ORDER BY generation DESC LIMIT 1
+  SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM (
+    (SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class = 1 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
+    UNION ALL
+    (SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class = 2 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
+    UNION ALL
+    (SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class = 3 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
+  ) AS classes
+  LIMIT 1
 ) AS h
 ORDER BY h.run_id
 `
@@ -63,7 +69,8 @@ type FinishedRunsParams struct {
 	TenantID int64
 }
 
-// The newest generation of a finished run, in whatever class it stands. The classes are named, so that every column of the key before the id is.
+// The newest generation of finished runs, in whatever class each stands. Each class is a look-up of its own, in the order of the primary key: the planner,
+// which may believe a partition to be empty, would else read all of the tenant's rows by another index.
 func (q *Queries) FinishedRuns(ctx context.Context, arg FinishedRunsParams) ([]HistoryRun, error) {
 	rows, err := q.db.Query(ctx, finishedRuns, arg.RunIds, arg.TenantID)
 	if err != nil {

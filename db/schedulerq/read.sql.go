@@ -322,7 +322,11 @@ SELECT v.run_id, v.workflow_id, v.workflow_version FROM unnest($1::uuid[]) AS k 
 CROSS JOIN LATERAL (
   (SELECT live.run_id, live.workflow_id, live.workflow_version FROM live WHERE live.tenant_id = $2 AND live.run_id = k.run_id AND live.task_no = 0)
   UNION ALL
-  (SELECT h.run_id, h.workflow_id, h.workflow_version FROM history_runs h WHERE h.tenant_id = $2 AND h.class IN (1, 2, 3) AND h.run_id = k.run_id)
+  (SELECT h.run_id, h.workflow_id, h.workflow_version FROM history_runs h WHERE h.tenant_id = $2 AND h.class = 1 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
+  UNION ALL
+  (SELECT h.run_id, h.workflow_id, h.workflow_version FROM history_runs h WHERE h.tenant_id = $2 AND h.class = 2 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
+  UNION ALL
+  (SELECT h.run_id, h.workflow_id, h.workflow_version FROM history_runs h WHERE h.tenant_id = $2 AND h.class = 3 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
   LIMIT 1
 ) AS v
 `

@@ -151,7 +151,7 @@ func start(t *testing.T, change func(*Config)) *bundle {
 		t.Fatal(err)
 	}
 	b := &bundle{verifier: &fakeVerifier{}, waiting: make(chan struct{}, 8), logs: &syncBuffer{}}
-	cfg := Config{Verifier: b.verifier, Authorizer: authorizer, Log: slog.New(slog.NewTextHandler(b.logs, nil))}
+	cfg := Config{Verifier: b.verifier, Authorizer: authorizer, Log: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if change != nil {
 		change(&cfg)
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -14,8 +14,8 @@ import (
 	"github.com/tenon-run/tenon/proto/tenon/runs/v1/runsv1connect"
 )
 
-// readers is how many runs are read at a time.
-const readers = 8
+// readers is how many runs are read at a time, bulk is how many a reader takes on, and reads in one call where it may.
+const readers, bulk = 8, 200
 
 // Verdict is what Check found. A server that kept its promises has no violations.
 type Verdict struct {
@@ -35,8 +35,9 @@ type Evidence struct {
 	Executions []Execution
 	// Killed names the workers that were killed: each may have begun one more execution of a run than the server ever heard of.
 	Killed []string
-	// WatchEvery lets only every so manieth run be watched too, which takes a stream each. Default 1: all.
-	WatchEvery int
+	// DetailEvery lets only one run of so many be read in every way there is: by itself, watched, with its attempts. The others are read in bulk, unless
+	// they were executed more than once. Default 1: all.
+	DetailEvery int
 }
 
 // Check reads every acknowledged run of single-task workflows through the API, when all are expected to be final, and compares. It reports the
@@ -52,32 +53,91 @@ func Check(ctx context.Context, api runsv1connect.RunServiceClient, evidence Evi
 		}
 		c.byRun[e.Run] = append(c.byRun[e.Run], e)
 	}
-	ids := make(chan string)
+	var ids []string
+	for id, run := range runs {
+		if run.acknowledged {
+			ids = append(ids, id)
+		}
+	}
+	parts := make(chan []string)
 	var readersDone sync.WaitGroup
 	for range readers {
 		readersDone.Go(func() {
-			for id := range ids {
-				if err := c.run(ctx, id, runs[id], evidence); err != nil {
-					cancel(fmt.Errorf("check run %s: %w", id, err))
+			for part := range parts {
+				if err := c.part(ctx, part, runs, evidence); err != nil {
+					cancel(err)
 				}
 			}
 		})
 	}
-	for id, run := range runs {
-		if run.acknowledged {
-			ids <- id
-		}
+	for part := range slices.Chunk(ids, bulk) {
+		parts <- part
 	}
-	close(ids)
+	close(parts)
 	readersDone.Wait()
 	return c.verdict, context.Cause(ctx)
+}
+
+// part judges some runs.
+func (c *checker) part(ctx context.Context, ids []string, runs map[string]told, evidence Evidence) error {
+	every := max(1, evidence.DetailEvery)
+	var known map[string]*runsv1.Run
+	if every > 1 {
+		known = c.read(ctx, ids)
+	}
+	for i, id := range ids {
+		run := known[id]
+		detail := run == nil || i%every == 0 || len(c.byRun[id]) != 1
+		if detail {
+			answer, err := c.api.GetRun(ctx, &runsv1.GetRunRequest{RunId: id})
+			if connect.CodeOf(err) == connect.CodeNotFound {
+				c.losef("run %s was acknowledged and is lost", id)
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("check run %s: %w", id, err)
+			}
+			if run != nil {
+				run.InputJson = answer.GetRun().GetInputJson() // is not sent to those who wait
+				if !proto.Equal(run, answer.GetRun()) {
+					c.violationf("run %s is final and has changed: awaited as %v, then read as %v", id, run, answer.GetRun())
+				}
+			}
+			run = answer.GetRun()
+			if sent := runs[id].input; run.GetInputJson() != sent {
+				c.violationf("run %s has the input %s, %s was sent", id, run.GetInputJson(), sent)
+			}
+		}
+		if err := c.run(ctx, run, runs[id], evidence.Killed, detail); err != nil {
+			return fmt.Errorf("check run %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// read has final runs from one stream. Those that it does not get, it leaves out: they are asked for by themselves.
+func (c *checker) read(ctx context.Context, ids []string) map[string]*runsv1.Run {
+	const patience = 30 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	known := make(map[string]*runsv1.Run, len(ids))
+	stream, err := c.api.AwaitRuns(ctx, &runsv1.AwaitRunsRequest{RunIds: ids})
+	if err != nil {
+		return nil
+	}
+	defer stream.Close() //nolint:errcheck // the stream is read as far as it goes
+	for len(known) < len(ids) && stream.Receive() {
+		for _, run := range stream.Msg().GetRuns() {
+			known[run.GetId()] = run
+		}
+	}
+	return known
 }
 
 type checker struct {
 	api   runsv1connect.RunServiceClient
 	byRun map[string][]Execution
 
-	judged  atomic.Int64
 	mu      sync.Mutex
 	verdict Verdict
 }
@@ -96,16 +156,8 @@ func (c *checker) losef(format string, args ...any) {
 	c.verdict.LostRuns++
 }
 
-func (c *checker) run(ctx context.Context, id string, told told, evidence Evidence) error {
-	answer, err := c.api.GetRun(ctx, &runsv1.GetRunRequest{RunId: id})
-	if connect.CodeOf(err) == connect.CodeNotFound {
-		c.losef("run %s was acknowledged and is lost", id)
-		return nil
-	}
-	if err != nil {
-		return err //nolint:wrapcheck // Check names the run
-	}
-	run := answer.GetRun()
+func (c *checker) run(ctx context.Context, run *runsv1.Run, told told, killed []string, detail bool) error {
+	id := run.GetId()
 	if run.GetStatus() != runsv1.RunStatus_RUN_STATUS_COMPLETED || len(run.GetTasks()) != 1 {
 		c.losef("run %s is %s with %d tasks, want it completed with 1: %s", id, run.GetStatus(), len(run.GetTasks()), run.GetError().GetMessage())
 		return nil
@@ -115,16 +167,14 @@ func (c *checker) run(ctx context.Context, id string, told told, evidence Eviden
 			c.violationf("run %s has given the result %s, want %s", id, seen, told.want)
 		}
 	}
-	if every := int64(max(1, evidence.WatchEvery)); c.judged.Add(1)%every == 0 {
-		if err := c.watch(ctx, run); err != nil {
-			return err
-		}
+	c.executions(run, killed)
+	if !detail {
+		return nil
 	}
-	if err := c.attempts(ctx, run); err != nil {
+	if err := c.watch(ctx, run); err != nil {
 		return err
 	}
-	c.executions(run, evidence.Killed)
-	return nil
+	return c.attempts(ctx, run)
 }
 
 // watch holds a stream of a final run against the run: one message, then the end.

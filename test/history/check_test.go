@@ -43,7 +43,7 @@ func (s *server) ListAttempts(context.Context, *runsv1.ListAttemptsRequest) (*ru
 
 func completed(output string, lost int32) *runsv1.Run {
 	return &runsv1.Run{
-		Id: "r", Status: runsv1.RunStatus_RUN_STATUS_COMPLETED, OutputJson: output,
+		Id: "r", InputJson: "0", Status: runsv1.RunStatus_RUN_STATUS_COMPLETED, OutputJson: output,
 		Tasks: []*runsv1.Task{{Name: "t", Status: runsv1.TaskStatus_TASK_STATUS_COMPLETED, Attempt: 1, LostAttempts: lost}},
 	}
 }
@@ -78,6 +78,7 @@ func TestCheck(t *testing.T) {
 		"another result":                  {change: func(s *server) { s.run, s.watched = completed("2", 0), completed("2", 0) }, executions: once, want: "the result 2"},
 		"another result, seen before":     {executions: once, seen: "3", want: "the result 3"},
 		"a result that changes":           {change: func(s *server) { s.watched = completed("2", 0) }, executions: once, want: "has changed"},
+		"another input":                   {change: func(s *server) { s.run.InputJson, s.watched = "9", nil }, executions: once, want: "has the input 9"},
 		"two completed attempts":          {change: func(s *server) { s.attempts = attempts(done, done) }, executions: once, want: "2 completed attempts"},
 		"a lost attempt that is not told": {change: func(s *server) { s.attempts = attempts(lost, done) }, executions: once, want: "1 lost attempts"},
 		"never executed":                  {want: "executed 0 times"},

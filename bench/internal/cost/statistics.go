@@ -23,8 +23,6 @@ type Counts struct {
 	Transactions int64
 	Statements   int64
 	LSN          string // up to where the WAL is on disk
-
-	tuples int64 // as RowWrites, with Postgres's catalogs, and seen from outside
 }
 
 // Quiet keeps a session's own statements out of the counts; it needs a superuser.
@@ -71,8 +69,10 @@ func (s *Statistics) Close(ctx context.Context) {
 }
 
 // Read reads the counts as they stand. Those of rows and transactions lag: see Settled.
-func (s *Statistics) Read(ctx context.Context) (Counts, error) {
-	c, err := s.glance(ctx)
+func (s *Statistics) Read(ctx context.Context) (c Counts, err error) {
+	err = s.outside.QueryRow(ctx, `select d.xact_commit + d.xact_rollback, pg_current_wal_flush_lsn()::text,
+			(select coalesce(sum(s.calls), 0)::bigint from pg_stat_statements s where s.dbid = d.datid)
+		from pg_stat_database d where d.datname = $1`, s.database).Scan(&c.Transactions, &c.LSN, &c.Statements)
 	if err != nil {
 		return c, err
 	}
@@ -80,38 +80,18 @@ func (s *Statistics) Read(ctx context.Context) (Counts, error) {
 	return c, err
 }
 
-// glance reads what can be seen from outside.
-func (s *Statistics) glance(ctx context.Context) (c Counts, err error) {
-	err = s.outside.QueryRow(ctx, `select d.xact_commit + d.xact_rollback, d.tup_inserted + d.tup_updated + d.tup_deleted, pg_current_wal_flush_lsn()::text,
-			(select coalesce(sum(s.calls), 0)::bigint from pg_stat_statements s where s.dbid = d.datid)
-		from pg_stat_database d where d.datname = $1`, s.database).Scan(&c.Transactions, &c.tuples, &c.LSN, &c.Statements)
-	return c, err
-}
+// settled is how long after its last transaction a backend has passed all its counts on: an idle one does so after ten seconds.
+const settled = 11 * time.Second
 
-// Settled reads the counts once at least so many rows more than in before have been counted and nothing has been added for a second. A backend passes
-// its counts on when a transaction ends at least a second after the last time, or when it has been idle for ten. It fails after 20 s.
-func (s *Statistics) Settled(ctx context.Context, before Counts, rows int64) (Counts, error) {
-	const most, still, pause = 20 * time.Second, time.Second, 100 * time.Millisecond
-	begin := time.Now()
-	last, since := Counts{}, begin
-	for {
-		c, err := s.glance(ctx)
-		if err != nil {
-			return c, err
-		}
-		switch {
-		case c.tuples != last.tuples:
-			last, since = c, time.Now()
-		case c.tuples-before.tuples >= rows && time.Since(since) >= still:
-			return s.Read(ctx)
-		case time.Since(begin) > most:
-			return c, fmt.Errorf("%s after the end Postgres's statistics count %d rows written, and at least %d were", most, c.tuples-before.tuples, rows)
-		}
-		select {
-		case <-ctx.Done():
-			return c, context.Cause(ctx)
-		case <-time.After(pause):
-		}
+// Settled reads the counts once everything that ended before an instant is in them.
+func (s *Statistics) Settled(ctx context.Context, end time.Time) (Counts, error) {
+	timer := time.NewTimer(time.Until(end.Add(settled)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return Counts{}, context.Cause(ctx)
+	case <-timer.C:
+		return s.Read(ctx)
 	}
 }
 

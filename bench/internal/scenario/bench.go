@@ -41,6 +41,7 @@ type bench struct {
 	watch      *pgx.Conn        // in Tenon's database
 	closers    []func() error   // in the order of the starts
 	next       int64            // number of the next run
+	quiet      time.Time        // when Tenon's last turn ended
 }
 
 func (b *bench) start(ctx context.Context) (err error) {
@@ -176,6 +177,7 @@ func (b *bench) warm(ctx context.Context) error {
 			}
 		}
 	}
+	b.quiet = time.Now()
 	return nil
 }
 

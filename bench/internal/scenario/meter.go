@@ -22,7 +22,7 @@ func (b *bench) startMeter(ctx context.Context) (*meter, error) {
 		return &meter{}, nil
 	}
 	// What earlier turns have done and not passed on yet must not count for this one.
-	counts, err := b.statistics.Settled(ctx, cost.Counts{}, 0)
+	counts, err := b.statistics.Settled(ctx, b.quiet)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (m *meter) read(ctx context.Context, tasks int, looks int64) (*figures.Cost
 	if err != nil {
 		return nil, err
 	}
-	counts, err := m.bench.statistics.Settled(ctx, m.counts, int64(tasks))
+	counts, err := m.bench.statistics.Settled(ctx, time.Now())
 	if err != nil {
 		return nil, err
 	}

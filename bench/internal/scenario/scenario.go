@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tenon-run/tenon/bench/internal/figures"
 	"github.com/tenon-run/tenon/bench/internal/riverside"
@@ -179,6 +180,9 @@ func (b *bench) alternate(ctx context.Context, s scenario) (turns figures.Turns,
 			got, err := take(b, ctx)
 			if err != nil {
 				return turns, fmt.Errorf("%s, turn %d: %w", c.name, i+1, err)
+			}
+			if c.name == "tenon" {
+				b.quiet = time.Now()
 			}
 			*c.into = append(*c.into, got)
 			b.log.Info("turn", "scenario", s.name, "turn", i+1, "of", b.cfg.Repeat, "who", c.name,

@@ -31,11 +31,18 @@ WHERE tenant_id = @tenant_id AND due_at >= @from_due AND due_at > 0
 ORDER BY due_at LIMIT @page_size;
 
 -- name: FinishedRuns :many
--- The newest generation of a finished run, in whatever class it stands. The classes are named, so that every column of the key before the id is.
+-- The newest generation of finished runs, in whatever class each stands. Each class is a look-up of its own, in the order of the primary key: the planner,
+-- which may believe a partition to be empty, would else read all of the tenant's rows by another index.
 SELECT h.* FROM unnest(@run_ids::uuid[]) AS k (run_id)
 CROSS JOIN LATERAL (
-  SELECT * FROM history_runs WHERE history_runs.tenant_id = @tenant_id AND history_runs.class IN (1, 2, 3) AND history_runs.run_id = k.run_id
-  ORDER BY generation DESC LIMIT 1
+  SELECT * FROM (
+    (SELECT * FROM history_runs WHERE history_runs.tenant_id = @tenant_id AND history_runs.class = 1 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
+    UNION ALL
+    (SELECT * FROM history_runs WHERE history_runs.tenant_id = @tenant_id AND history_runs.class = 2 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
+    UNION ALL
+    (SELECT * FROM history_runs WHERE history_runs.tenant_id = @tenant_id AND history_runs.class = 3 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
+  ) AS classes
+  LIMIT 1
 ) AS h
 ORDER BY h.run_id;
 

@@ -69,6 +69,10 @@ SELECT v.run_id, v.workflow_id, v.workflow_version FROM unnest(@run_ids::uuid[])
 CROSS JOIN LATERAL (
   (SELECT live.run_id, live.workflow_id, live.workflow_version FROM live WHERE live.tenant_id = @tenant_id AND live.run_id = k.run_id AND live.task_no = 0)
   UNION ALL
-  (SELECT h.run_id, h.workflow_id, h.workflow_version FROM history_runs h WHERE h.tenant_id = @tenant_id AND h.class IN (1, 2, 3) AND h.run_id = k.run_id)
+  (SELECT h.run_id, h.workflow_id, h.workflow_version FROM history_runs h WHERE h.tenant_id = @tenant_id AND h.class = 1 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
+  UNION ALL
+  (SELECT h.run_id, h.workflow_id, h.workflow_version FROM history_runs h WHERE h.tenant_id = @tenant_id AND h.class = 2 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
+  UNION ALL
+  (SELECT h.run_id, h.workflow_id, h.workflow_version FROM history_runs h WHERE h.tenant_id = @tenant_id AND h.class = 3 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
   LIMIT 1
 ) AS v;
