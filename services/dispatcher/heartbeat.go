@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/tenon-run/tenon/internal/bus"
@@ -47,6 +48,7 @@ func (s *Service) Heartbeat(ctx context.Context, caller Caller, request *workers
 
 // expire ends the sessions of workers that have been silent for the grace, and drops what has not been needed for long from memory.
 func (s *Service) expire(now time.Time) {
+	cutOff := sync.OnceValue(s.cutOff)
 	for _, w := range s.allWorkers() {
 		w.mu.Lock()
 		ses := w.session
@@ -54,15 +56,15 @@ func (s *Service) expire(now time.Time) {
 		forgotten := ses == nil && now.Sub(w.touched) > forgetAfter
 		w.mu.Unlock()
 		switch {
-		case ses != nil && silent > s.cfg.Grace:
-			if s.cutOff() {
-				// Its heartbeats may arrive elsewhere and not find the way here, and nobody could take over its work: the silence counts from the
-				// return of the bus on.
-				w.mu.Lock()
-				w.heard = s.cfg.Now()
-				w.mu.Unlock()
-				continue
+		case ses != nil && silent > s.cfg.Grace/2 && cutOff():
+			// Its heartbeats may arrive elsewhere and not find the way here, and nobody could take over its work. The rest of its grace is left for
+			// them when the bus is back.
+			w.mu.Lock()
+			if half := now.Add(-s.cfg.Grace / 2); w.heard.Before(half) {
+				w.heard = half
 			}
+			w.mu.Unlock()
+		case ses != nil && silent > s.cfg.Grace:
 			s.close(ses, fault.Aborted(ReasonWorkerSilent,
 				"worker %s has sent no heartbeat for %s; its session %d has ended", w.publicID(), silent.Round(time.Millisecond), ses.number))
 		case forgotten:

@@ -188,8 +188,16 @@ func (k *Keys) makeFirst(ctx context.Context, now time.Time) (identityq.SigningK
 		if err := queries.LockSigningKeys(ctx); err != nil {
 			return err
 		}
-		var err error
-		if row, err = queries.SigningKey(ctx, now); !errors.Is(err, pgx.ErrNoRows) {
+		// Another process may have made it meanwhile, at an instant that is yet to come by our own clock.
+		newest, err := queries.NewestSigningKey(ctx)
+		if err == nil {
+			if newest.SignsFrom.After(now) {
+				now = newest.SignsFrom
+			}
+			row, err = queries.SigningKey(ctx, now)
+			return err
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
 		if err := k.insert(ctx, queries, &SigningKey{SignsFrom: now}, now); err != nil {

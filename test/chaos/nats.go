@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
+	natsserver "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/tenon-run/tenon/test/load"
 )
@@ -45,7 +45,7 @@ func serveNATS(port int) error {
 	const patience, maxPayload = 10 * time.Second, 1 << 20
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	nats, err := server.NewServer(&server.Options{ServerName: "chaos", Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, MaxPayload: maxPayload})
+	nats, err := natsserver.NewServer(&natsserver.Options{ServerName: "chaos", Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, MaxPayload: maxPayload})
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (n *nats) start(ctx context.Context) error {
 	}
 	port := n.port
 	if port == 0 {
-		port = server.RANDOM_PORT
+		port = natsserver.RANDOM_PORT
 	}
 	cmd := exec.Command(program) //nolint:gosec,noctx // this program; ended by kill or stop
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", variable, port))

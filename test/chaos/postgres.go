@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -129,32 +128,37 @@ func (p *postgres) fill() (free func() error, err error) {
 	return func() error { return os.Remove(ballast.Name()) }, nil
 }
 
-// shards counts the shards by their owner, and names the owner of the only tenant's.
-func (p *postgres) shards(ctx context.Context) (counts map[string]int, tenants string, err error) {
+// tenants is the only tenant's shard, and who owns it.
+type tenants struct {
+	shard int
+	owner string
+}
+
+// shards counts the shards by their owner, and tells of the only tenant's.
+func (p *postgres) shards(ctx context.Context) (counts map[string]int, its tenants, err error) {
 	conn, err := pgx.Connect(ctx, p.server.URL())
 	if err != nil {
-		return nil, "", fmt.Errorf("read the shards: %w", err)
+		return nil, its, fmt.Errorf("read the shards: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is pending
-	rows, err := conn.Query(ctx, `select coalesce(owner::text, ''), count(*)::int, bool_or(exists (select from tenant_shards t where t.shard = s.id))
-		from shards s group by 1`)
+	rows, err := conn.Query(ctx, `select coalesce(owner::text, ''), count(*)::int,
+		coalesce(max(id) filter (where exists (select from tenant_shards t where t.shard = s.id)), -1)::int from shards s group by 1`)
 	if err != nil {
-		return nil, "", fmt.Errorf("read the shards: %w", err)
+		return nil, its, fmt.Errorf("read the shards: %w", err)
 	}
 	counts = make(map[string]int)
 	var owner string
-	var count int
-	var has bool
-	_, err = pgx.ForEachRow(rows, []any{&owner, &count, &has}, func() error {
-		if counts[owner] = count; has {
-			tenants = owner
+	var count, shard int
+	_, err = pgx.ForEachRow(rows, []any{&owner, &count, &shard}, func() error {
+		if counts[owner] = count; shard >= 0 {
+			its = tenants{shard, owner}
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, "", fmt.Errorf("read the shards: %w", err)
+		return nil, its, fmt.Errorf("read the shards: %w", err)
 	}
-	return counts, strings.TrimSpace(tenants), nil
+	return counts, its, nil
 }
 
 // eventually asks again and again until there is a good answer, an error, or no time left.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/tenon-run/tenon/internal/embedded"
 )
 
 // process is a child whose lines on standard error are kept, for those who wait for one and for the post-mortem.
@@ -44,7 +46,7 @@ func startProcess(name, folder string, cmd *exec.Cmd) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), file.Close())
 	}
-	cmd.SysProcAttr = attributes()
+	cmd.SysProcAttr = embedded.ChildAttributes()
 	started := make(chan error, 1)
 	go func() {
 		defer close(p.done)
@@ -114,11 +116,14 @@ func (p *process) await(ctx context.Context, mark int, parts ...string) (line, e
 var errEnded = errors.New("it is no more") //nolint:gochecknoglobals // stands for an end without an error
 
 // matching lists the lines that have all the parts.
-func (p *process) matching(parts ...string) []line {
+func (p *process) matching(parts ...string) []line { return p.matchingAfter(0, parts...) }
+
+// matchingAfter lists those after a mark.
+func (p *process) matchingAfter(mark int, parts ...string) []line {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []line
-	for _, l := range p.lines {
+	for _, l := range p.lines[mark:] {
 		if containsAll(l.text, parts) {
 			out = append(out, l)
 		}

@@ -48,6 +48,9 @@ func (in *Install) startServer(ctx context.Context, services string) (*server, e
 		return nil, errors.Join(err, p.kill())
 	}
 	in.servers = append(in.servers, s)
+	if strings.HasPrefix(services, "dispatcher") {
+		in.everDispatchers = append(in.everDispatchers, s)
+	}
 	return s, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -26,9 +27,7 @@ func openTenant(ctx context.Context, address string) (tokens, error) {
 	api := identityv1connect.NewIdentityServiceClient(&http.Client{Transport: transport}, address,
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 			return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-				for name, values := range header {
-					req.Header()[name] = values
-				}
+				maps.Copy(req.Header(), header)
 				return next(ctx, req)
 			}
 		})))

@@ -67,6 +67,7 @@ type assignment struct {
 	acked     bool
 	recorded  bool
 	deadline  int64 // of the attempt; 0 before its start
+	stopAt    int64 // when a worker that has not stopped is told again
 	holdsSlot bool
 	place     int // in the session's list
 	await     *await
@@ -85,7 +86,7 @@ func (t *tenant) session(worker flow.ID) *session {
 
 func (s *Shard) openSession(t *tenant, in *OpenSession) {
 	old := t.session(in.Worker)
-	if old != nil && (old.number > in.Session || old.number == in.Session && !old.lost && old.dispatcher != in.Dispatcher) {
+	if s.now < t.ended[in.Worker].until && t.ended[in.Worker].number >= in.Session || old != nil && (old.number > in.Session || old.number == in.Session && !old.lost && old.dispatcher != in.Dispatcher) {
 		s.effect(&Reply{in.To, refuse("aborted", "SESSION_STALE", "a newer session of this worker is open: listen again with a higher session number")})
 		return
 	}
@@ -155,7 +156,7 @@ func (s *Shard) bringBack(t *tenant, to *session, h Held) {
 	}
 	switch {
 	case a.stopping():
-		s.effect(&Stop{to.name(), a.id, stopWord(a.row.StopReason)})
+		s.tellStop(a)
 	case h.Started && a.row.State != flow.Running && a.row.State != flow.Waiting:
 		s.begun(a, h.Running)
 	case h.Started && a.deadline == 0:
@@ -206,7 +207,11 @@ func (s *Shard) removeSession(t *tenant, gone *session) {
 func (s *Shard) loseSession(t *tenant, in *LoseSession) {
 	s.effect(&Reply{To: in.To})
 	old := t.session(in.Worker)
-	if old == nil || old.number != in.Session {
+	if old == nil || old.number < in.Session {
+		s.sessionOver(t, in.Worker, in.Session) // its opening may yet arrive
+		return
+	}
+	if old.number != in.Session {
 		return
 	}
 	if !old.lost {
@@ -230,6 +235,7 @@ func (s *Shard) graceOver(tm timer) {
 
 func (s *Shard) endSession(t *tenant, old *session) {
 	s.removeSession(t, old)
+	s.sessionOver(t, old.worker, old.number)
 	s.change(&EndSession{t.id, old.worker, old.number, s.now})
 	held := old.held
 	old.held = nil
@@ -239,6 +245,29 @@ func (s *Shard) endSession(t *tenant, old *session) {
 		}
 	}
 	s.markTenant(t)
+}
+
+// over is a session that has ended.
+type over struct {
+	number int64
+	until  int64 // remembered until then
+}
+
+// sessionOver remembers a session's end for as long as a request to open it may still be on its way: opened again, it would have no stream, and nobody
+// would ever say that it is lost.
+func (s *Shard) sessionOver(t *tenant, worker flow.ID, number int64) {
+	const graces = 12
+	for len(t.endedOrder) > 0 && t.ended[t.endedOrder[0]].until <= s.now {
+		delete(t.ended, t.endedOrder[0])
+		t.endedOrder = t.endedOrder[1:]
+	}
+	before, known := t.ended[worker]
+	if t.ended == nil {
+		t.ended = make(map[flow.ID]over)
+	}
+	if t.ended[worker] = (over{max(number, before.number), s.now + graces*s.cfg.Grace}); !known {
+		t.endedOrder = append(t.endedOrder, worker)
+	}
 }
 
 func (s *Shard) drainWorker(t *tenant, in *DrainWorker) {
@@ -337,9 +366,16 @@ func (s *Shard) stop(a *assignment, why StopReason) {
 	if a.await != nil {
 		s.dropAwait(a, refuse("aborted", "PARENT_STOPPING", "the waiting task has been told to stop"))
 	}
+	s.tellStop(a)
+}
+
+// tellStop tells the worker of a stopping assignment to stop, and again as long as it does not say that it did.
+func (s *Shard) tellStop(a *assignment) {
 	if a.session != nil {
-		s.effect(&Stop{a.session.name(), a.id, stopWord(why)})
+		s.effect(&Stop{a.session.name(), a.id, stopWord(a.row.StopReason)})
 	}
+	a.stopAt = s.now + s.cfg.AckTimeout
+	s.setTimer(timer{at: a.stopAt, kind: stopDue, assignment: a.id})
 }
 
 // stopped ends a stopping attempt: the worker said so, or is gone.

@@ -96,6 +96,8 @@ type tenant struct {
 	refillAt      int64 // when the next page is asked for; 0: not at all
 	match         bool
 	marked        bool
+	ended         map[flow.ID]over // newest ended session of each worker, for a while
+	endedOrder    []flow.ID        // its workers, those that came first in front
 }
 
 // New makes an empty shard. The same seed and the same inputs give the same outputs.

@@ -20,6 +20,7 @@ const (
 	orphanDue                        // a recorded assignment that nobody brought back
 	holdDue                          // a loaded tenant may assign
 	timerRefill                      // the timer window runs out
+	stopDue                          // a worker that was told to stop has not said that it did
 )
 
 type timer struct {
@@ -124,6 +125,10 @@ func (s *Shard) fire() {
 			}
 		case timerRefill:
 			s.refillTimers(t)
+		case stopDue:
+			if a := s.assignments[t.assignment]; a != nil && a.stopping() && a.stopAt == t.at {
+				s.tellStop(a) // the first order may have been lost on its way
+			}
 		}
 	}
 }
@@ -249,6 +254,9 @@ func (s *Shard) live(t timer) bool {
 		return s.assignments[t.assignment] != nil
 	case timerRefill:
 		return s.tenants[t.tenant].refillAt == t.at
+	case stopDue:
+		a := s.assignments[t.assignment]
+		return a != nil && a.stopping() && a.stopAt == t.at
 	default:
 		return true
 	}
