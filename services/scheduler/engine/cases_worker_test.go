@@ -7,6 +7,21 @@ import (
 	"github.com/tenon-run/tenon/internal/flow"
 )
 
+// A task may kill its worker before the worker has said that the task arrived. Once may be chance; then it counts.
+func TestATaskThatKillsItsWorkerBeforeAWordEndsFailed(t *testing.T) {
+	b := newBench(t)
+	p := b.plan(oneTask(flow.Task{MaxLost: 2}))
+	id := b.trigger(p)
+	for i := range byte(4) {
+		worker := flow.ID{9, i}
+		one[*Assign](b, b.session(worker, 1, 1, nil, p))
+		b.lose(worker, 1, true)
+	}
+	if r := b.wants(id, 0, flow.Failed); r.Error == nil || r.Error.Kind != flow.KindWorkerLost {
+		t.Fatalf("the task ended with %+v", r.Error)
+	}
+}
+
 func TestLostAttemptsSpendNoRetry(t *testing.T) {
 	b := newBench(t)
 	p := b.plan(oneTask(flow.Task{MaxLost: 2}))

@@ -77,6 +77,7 @@ type row struct {
 	run        *run
 	assignment *assignment // the one sent and not known to have ended
 	inLane     bool        // stands in its lane's window, or is kept aside while the lane loads
+	unheard    int         // assignments in this owner's time that went with their worker before a word of them was heard
 	sent       int         // assignments made for it in this generation; unknownSent where an earlier owner may have made some
 	fresh      bool        // not inserted yet
 	dirty      bool        // changed in this step

@@ -187,10 +187,14 @@ func (s *Shard) adopt(t *tenant, h Held) *assignment {
 
 // missing handles an assignment that its worker does not know: one that never arrived goes back to the queue, others are lost. A worker that
 // a task kills has no time to say that it started the task, so an acknowledged one counts as lost.
+//
+// One that never arrived has happened once, by chance. When it happens again, the task may be killing its workers before they can say a word.
 func (s *Shard) missing(a *assignment) {
 	if a.row.State == flow.Assigned && !a.acked {
-		s.requeue(a)
-		return
+		if a.row.unheard++; a.row.unheard == 1 {
+			s.requeue(a)
+			return
+		}
 	}
 	s.lose(a)
 }
