@@ -121,13 +121,17 @@ func clientIP(peer string, header http.Header, trusts func(netip.Addr) bool) (ne
 	addr = addr.Unmap()
 	hops := strings.Split(strings.Join(header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && trusts(addr); i-- {
-		next, unread := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if unread != nil {
+		if !isAddress(hops[i]) {
 			break // What comes before is a claim of nobody known.
 		}
-		addr = next.Unmap()
+		addr = netip.MustParseAddr(strings.TrimSpace(hops[i])).Unmap()
 	}
 	return addr, nil
+}
+
+func isAddress(hop string) bool {
+	_, err := netip.ParseAddr(strings.TrimSpace(hop))
+	return err == nil
 }
 
 // trusts tells whether an address may say for whom it calls: a trusted proxy, or another process of the install that passes a call on.

@@ -88,7 +88,7 @@ func TestLookUpsUseTheWholeKey(t *testing.T) {
 func checkPlan(t *testing.T, name, plan, cond string) {
 	t.Helper()
 	scans := 0
-	for _, line := range strings.Split(plan, "\n") {
+	for line := range strings.SplitSeq(plan, "\n") {
 		line = strings.TrimSpace(line)
 		switch {
 		case strings.Contains(line, "Seq Scan on"), strings.Contains(line, "_workflow_id_"), strings.Contains(line, "live_lane"):

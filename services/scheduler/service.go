@@ -34,8 +34,10 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, caller: lease.Caller{Bus: cfg.Bus, Directory: lease.NewDirectory(cfg.Pool)}, log: cfg.Log,
-		notices: &notices{bus: cfg.Bus, tenants: make(map[int64]*heard)}, ready: make(chan struct{})}, nil
+	return &Service{
+		cfg: cfg, caller: lease.Caller{Bus: cfg.Bus, Directory: lease.NewDirectory(cfg.Pool)}, log: cfg.Log,
+		notices: &notices{bus: cfg.Bus, tenants: make(map[int64]*heard)}, ready: make(chan struct{}),
+	}, nil
 }
 
 // Run takes the process's share of the shards and works them until the context ends; then it hands them over. It may be called once.
