@@ -90,7 +90,7 @@ func TestSubjectsAreInTheTable(t *testing.T) {
 		{presence.SubjectWanted, "publishes", publishes, all},
 		{presence.SubjectWanted, "hears", hears, all},
 		{presence.PingSubject("a1b2-c3"), "answers", answers, all},
-		{presence.PingSubject("a1b2-c3"), "asks", publishes, []string{"scheduler"}},
+		{presence.PingSubject("a1b2-c3"), "asks", publishes, all},
 		{authn.SubjectRevoked, "publishes", publishes, []string{"identity"}},
 		{authn.SubjectRevoked, "hears", hears, all},
 		{authn.SubjectBeacon, "publishes", publishes, []string{"identity"}},
@@ -106,7 +106,7 @@ func TestSubjectsAreInTheTable(t *testing.T) {
 		{scheduler.SubjectShardsFree, "publishes", publishes, []string{"scheduler"}},
 		{scheduler.SubjectShardsFree, "hears", hears, []string{"scheduler"}},
 		{scheduler.SubjectSessionsWanted, "publishes", publishes, []string{"scheduler"}},
-		{dispatcher.SubjectSessionsWanted, "hears", hears, []string{"dispatcher"}},
+		{dispatcher.SubjectSessionsWanted, "hears", hears, []string{"scheduler", "dispatcher"}},
 	} {
 		for _, service := range all {
 			may, err := bus.PermissionsOf(service)

@@ -20,10 +20,10 @@ type Permissions struct {
 // AllServices names the user of a process that runs all services.
 const AllServices = "all"
 
-// everybody is what each process does, whatever it runs: it tells that it is there, hears of the others, may be asked how it is, hears of
+// everybody is what each process does, whatever it runs: it tells that it is there, hears of the others, asks them and may be asked how they are, hears of
 // revoked tokens before it lets a call in, and of changed workflows before it uses a plan it remembers.
 var everybody = Permissions{
-	Publish:   []string{"tenon.presence", "tenon.presence.wanted"},
+	Publish:   []string{"tenon.presence", "tenon.presence.wanted", "tenon.process.*"},
 	Subscribe: []string{"tenon.presence", "tenon.presence.wanted", "tenon.registry.changed.*", "tenon.revocations.beacon", "tenon.revoked"},
 	Serve:     []string{"tenon.process.*"},
 }
@@ -36,8 +36,8 @@ var permissions = []struct {
 	{"identity", Permissions{Publish: []string{"tenon.revocations.beacon", "tenon.revoked"}}},
 	{"registry", Permissions{Publish: []string{"tenon.registry.changed.*"}}},
 	{"scheduler", Permissions{
-		Publish:   []string{"tenon.dispatcher.*", "tenon.notices.*", "tenon.process.*", "tenon.sessions.wanted", "tenon.shard.*.*", "tenon.shards.free"},
-		Subscribe: []string{"tenon.notices.*", "tenon.shards.free"},
+		Publish:   []string{"tenon.dispatcher.*", "tenon.notices.*", "tenon.sessions.wanted", "tenon.shard.*.*", "tenon.shards.free"},
+		Subscribe: []string{"tenon.notices.*", "tenon.sessions.wanted", "tenon.shards.free"},
 		Serve:     []string{"tenon.shard.*.*"},
 	}},
 	{"dispatcher", Permissions{

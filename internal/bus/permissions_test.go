@@ -21,7 +21,7 @@ import (
 
 // What a service may do with a subject: p publish to it or ask there, s subscribe to it, v serve it.
 var shared = map[string]string{
-	"tenon.presence": "ps", "tenon.presence.wanted": "ps", "tenon.process.prc_1": "v", "tenon.revoked": "s", "tenon.revocations.beacon": "s",
+	"tenon.presence": "ps", "tenon.presence.wanted": "ps", "tenon.process.prc_1": "pv", "tenon.revoked": "s", "tenon.revocations.beacon": "s",
 	"tenon.registry.changed.7": "s",
 }
 
@@ -29,8 +29,8 @@ var granted = map[string]map[string]string{
 	"identity": {"tenon.revoked": "ps", "tenon.revocations.beacon": "ps"},
 	"registry": {"tenon.registry.changed.7": "ps"},
 	"scheduler": {
-		"tenon.shard.3.9": "pv", "tenon.shards.free": "ps", "tenon.dispatcher.dsp_1": "p", "tenon.sessions.wanted": "p",
-		"tenon.notices.7": "ps", "tenon.process.prc_1": "pv",
+		"tenon.shard.3.9": "pv", "tenon.shards.free": "ps", "tenon.dispatcher.dsp_1": "p", "tenon.sessions.wanted": "ps",
+		"tenon.notices.7": "ps",
 	},
 	"dispatcher": {
 		"tenon.shard.3.9": "p", "tenon.dispatcher.dsp_1": "s", "tenon.sessions.wanted": "s", "tenon.worker.wkr_1": "pv",
@@ -136,12 +136,12 @@ func TestPermissionsOfASetAreTheUnion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"tenon.presence", "tenon.presence.wanted", "tenon.registry.changed.*"}
+	want := []string{"tenon.presence", "tenon.presence.wanted", "tenon.process.*", "tenon.registry.changed.*"}
 	if !slices.Equal(got.Publish, want) || !slices.Contains(got.Subscribe, "tenon.notices.*") || !slices.IsSorted(got.Subscribe) {
 		t.Errorf("got %+v", got)
 	}
 	alone, err := bus.PermissionsOf("frontend")
-	if err != nil || len(alone.Publish) != 2 {
+	if err != nil || len(alone.Publish) != 3 {
 		t.Errorf("the union has changed the table: %+v, %v", alone, err)
 	}
 	for _, bad := range [][]string{nil, {"scheduler", "shceduler"}} {
