@@ -64,6 +64,9 @@ func (s *Shard) recall(w *row) {
 		// It held no slot; until its worker says again what it waits for, it counts as running.
 		s.move(w, flow.Running)
 	}
+	if w.StartedAt > 0 && w.State == flow.Running {
+		s.armAttempt(a, w.StartedAt) // its time goes on, whether or not whoever brings it back knows that it has started
+	}
 	s.setTimer(timer{at: s.now + s.cfg.Grace, kind: orphanDue, assignment: a.id})
 }
 

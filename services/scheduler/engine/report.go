@@ -23,9 +23,11 @@ func (s *Shard) report(t *tenant, in *Report) {
 		}
 	case Withdrawn:
 		if w.State == flow.Assigned || a.stopping() {
+			w.over = a.id
 			s.requeue(a)
 		}
 	case Stopped:
+		w.over = a.id
 		if a.stopping() {
 			s.stopped(a)
 		} else {

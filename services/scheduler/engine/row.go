@@ -80,6 +80,7 @@ type row struct {
 	unheard    int         // assignments in this owner's time that went with their worker before a word of them was heard
 	sent       int         // assignments made for it in this generation; unknownSent where an earlier owner may have made some
 	fresh      bool        // not inserted yet
+	over       flow.ID     // the last assignment that its worker itself has said to be over
 	dirty      bool        // changed in this step
 }
 

@@ -171,8 +171,8 @@ func (s *Shard) adopt(t *tenant, h Held) *assignment {
 		return nil
 	}
 	w := r.byNo(h.TaskNo)
-	if w == nil || w.assignment != nil || w.State != queued || w.Generation != h.Generation || w.Attempt != h.Attempt {
-		return nil
+	if w == nil || w.assignment != nil || w.State != queued || w.Generation != h.Generation || w.Attempt != h.Attempt || w.over == h.Assignment {
+		return nil // or an opening sent again, older than the worker's word that this assignment is over
 	}
 	t.leaveLane(w)
 	a := &assignment{id: h.Assignment, row: w}
