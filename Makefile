@@ -37,6 +37,12 @@ bench: ## measure Tenon beside River, a line of JSON a scenario; SCENARIO=name,n
 chaos: ## break an install under load in random ways for MINUTES=5 and judge what it promised (ARGS="--only NATS --seed 1 --keep")
 	@$(GO) run ./test/chaos/long --minutes $(or $(MINUTES),5) $(ARGS)
 
+.PHONY: sim sim-nightly
+sim: ## play the simulation and its broken engines; SEEDS=2000 worlds from SEED=1 on
+	@$(GO) run ./test/sim/simulate --seeds $(or $(SEEDS),2000) --seed $(or $(SEED),1)
+sim-nightly: ## the simulation with 100,000 worlds
+	@$(GO) run ./test/sim/simulate --seeds $(or $(SEEDS),100000) --seed $(or $(SEED),1)
+
 .PHONY: lint
 lint: ## check the code and the .proto files by rule (.golangci.yml, buf.yaml)
 	@scripts/need-go.sh
