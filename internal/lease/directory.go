@@ -43,8 +43,8 @@ type try struct {
 	stop  context.CancelCauseFunc
 }
 
-// errMoved ends tries whose owner has a successor.
-var errMoved = errors.New("the shard has a new owner")
+// errMoved ends tries whose owner has a successor. A replay, which may have been carried out, ends with it.
+var errMoved = fault.Unavailable("OWNER_MOVED", "the tenant's scheduler was replaced while it had the call: look whether it was carried out, then send it again")
 
 // NewDirectory reads from the pool.
 func NewDirectory(pool *pgxpool.Pool) *Directory {

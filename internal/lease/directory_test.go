@@ -117,3 +117,23 @@ func TestAReplayIsNotSentAgainInDoubt(t *testing.T) {
 		})
 	}
 }
+
+// A replay whose owner was replaced meanwhile ends with a word that its caller can act on.
+func TestAReplayLeavesAnOwnerThatHasASuccessor(t *testing.T) {
+	t.Parallel()
+	g := prepare(t)
+	arrived := make(chan struct{})
+	epoch := g.own(t, func(ctx context.Context, _ []byte) ([]byte, error) {
+		close(arrived)
+		<-ctx.Done() // not before the bus is closed
+		return nil, ctx.Err()
+	})
+	go func() {
+		<-arrived
+		g.caller.Moved(shard, epoch+1)
+	}()
+	_, _, err := g.caller.Call(t.Context(), g.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_Replay{Replay: &busv1.ReplayRun{}}})
+	if !fault.Is(err, fault.CodeUnavailable) || !fault.HasReason(err, "OWNER_MOVED") {
+		t.Errorf("the replay ended with %v", err)
+	}
+}
