@@ -1,6 +1,7 @@
 package tenon
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"sync"
@@ -284,5 +285,25 @@ func TestWithdrawal(t *testing.T) {
 	// The server offers it again, and now it runs.
 	if out, err := run.Result(b.ctx); err != nil || out != 1000 || ran.Load() != 1 {
 		t.Fatalf("got %d, %v after %d starts", out, err, ran.Load())
+	}
+}
+
+// The server believes that the worker has assignments that it does not have, and hears so.
+func TestUnknownAssignmentsAreDisowned(t *testing.T) {
+	b := setup(t)
+	b.start(WithWorkflows(NewTask("any", func(Context, int) (int, error) { return 0, nil })))
+	asked, cancelled := bytes.Repeat([]byte{1}, 16), bytes.Repeat([]byte{2}, 16)
+	b.server.Send(&workersv1.ListenResponse{Withdrawals: [][]byte{asked}, Cancels: []*workersv1.Cancel{{AssignmentId: cancelled}}})
+	for _, id := range [][]byte{asked, cancelled} {
+		b.until("the answer", func(s *faketenon.Seen) bool {
+			for _, batch := range s.Batches {
+				for _, r := range batch {
+					if r.GetWithdrawn() != nil && bytes.Equal(r.GetAssignmentId(), id) {
+						return true
+					}
+				}
+			}
+			return false
+		})
 	}
 }

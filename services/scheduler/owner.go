@@ -82,10 +82,14 @@ type owner struct {
 	again     chan []int32
 	retake    []int32 // dropped, to be taken again
 	giveUp    chan []int32
-	leaving   int // shards that are being handed over
-	ready     chan struct{}
-	refusals  int              // commits in a row that Postgres could not take for the moment
-	pause     <-chan time.Time // until the next is tried; nil: none
+
+	dispatchers     dispatchers
+	goneDispatchers chan string
+
+	leaving  int // shards that are being handed over
+	ready    chan struct{}
+	refusals int              // commits in a row that Postgres could not take for the moment
+	pause    <-chan time.Time // until the next is tried; nil: none
 }
 
 type answer struct {
@@ -108,7 +112,7 @@ func newOwner(cfg Config, ready chan struct{}) *owner {
 		cfg: cfg, log: cfg.Log, clock: clock{wall: time.Now},
 		mailbox: make(chan envelope, mailboxSize), loaded: make(chan answer, mailboxSize), leases: make(chan []lease.Lease), taken: make(chan takenShard),
 		committed: make(chan committed, 1), shards: make(map[int32]*shard), calls: make(map[uint64]*call), pending: &batch{}, again: make(chan []int32),
-		giveUp: make(chan []int32), ready: ready,
+		giveUp: make(chan []int32), dispatchers: dispatchers{silent: make(map[string]int)}, goneDispatchers: make(chan string), ready: ready,
 	}
 	o.outside = newPostgres(o)
 	return o
@@ -155,6 +159,8 @@ func (o *owner) run(ctx context.Context) error {
 			o.keep(own)
 		case shards := <-o.giveUp:
 			o.handOver(shards)
+		case name := <-o.goneDispatchers:
+			o.loseDispatcher(name)
 		case <-wake:
 			o.wakeShards()
 		case <-o.pause:
@@ -234,6 +240,7 @@ func (o *owner) takeIn(e envelope) {
 	inputs := e.inputs(func(index int32) engine.Ref { return engine.Ref{Call: id, Index: index} })
 	e.call.left, e.call.replies = len(inputs), make([]engine.Effect, len(inputs))
 	o.calls[id] = e.call
+	o.dispatchers.opened(inputs)
 	o.step(e.shard, inputs)
 }
 

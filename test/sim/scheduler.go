@@ -100,9 +100,18 @@ func (s *scheduling) renewal() {
 
 func (s *scheduling) askOwners() {
 	s.w.after(500*millisecond, &s.process, "", s.askOwners)
-	if !s.busy && s.drive.AskOwners() {
-		s.round(false)
+	if s.busy {
+		return
 	}
+	if s.w.broken != DispatcherUnasked {
+		s.drive.AskDispatchers()
+	}
+	if s.drive.AskOwners() {
+		s.round(false)
+		return
+	}
+	s.drive.Hear()
+	s.settle()
 }
 
 // round is one of the keeper's, after which it waits until the owner has heard of it.
@@ -252,6 +261,11 @@ func (m members) Gone(_ context.Context, instance string) bool {
 	}
 	for _, other := range m.s.w.schedulers {
 		if uuid.UUID(other.id).String() == instance && !other.dead && !other.cut {
+			return false
+		}
+	}
+	for _, d := range m.s.w.dispatchers {
+		if d.instance() == instance && !d.dead && !d.cut {
 			return false
 		}
 	}

@@ -205,10 +205,7 @@ func (x *worker) beat() {
 		return
 	}
 	c := x.conn
-	if c == nil || !x.open {
-		return
-	}
-	if c.d.dead {
+	if c == nil || c.d.dead {
 		return
 	}
 	w.after(w.between(50, 500), &c.d.process, "", func() {
@@ -249,7 +246,7 @@ func (x *worker) assigned(c *conn, o *busv1.OrderedAssignment) {
 func (x *worker) cancelled(id flow.ID, reason int32) {
 	j := x.find(id)
 	if j == nil {
-		x.send(&busv1.ReportItem{AssignmentId: id[:], RunId: make([]byte, 16), Kind: busv1.ReportKind_REPORT_KIND_STOPPED}, func() bool { return false }, func(int32) {})
+		x.disown(id)
 		return
 	}
 	if reason == int32(workersv1.CancelReason_CANCEL_REASON_SUPERSEDED) {
@@ -263,11 +260,27 @@ func (x *worker) cancelled(id flow.ID, reason int32) {
 }
 
 func (x *worker) withdrawn(id flow.ID) {
-	if j := x.find(id); j != nil {
+	switch j := x.find(id); {
+	case j == nil:
+		x.disown(id)
+	case j.started > 0:
+		x.say(j, busv1.ReportKind_REPORT_KIND_STARTED)
+	default:
 		x.say(j, busv1.ReportKind_REPORT_KIND_ACKNOWLEDGED)
-		return
 	}
-	x.send(&busv1.ReportItem{AssignmentId: id[:], RunId: make([]byte, 16), Kind: busv1.ReportKind_REPORT_KIND_WITHDRAWN}, func() bool { return false }, func(int32) {})
+}
+
+// disown says that an assignment is not here. Its dispatcher adds what it knows of it.
+func (x *worker) disown(id flow.ID) {
+	it := &busv1.ReportItem{AssignmentId: id[:], RunId: make([]byte, 16), Kind: busv1.ReportKind_REPORT_KIND_WITHDRAWN}
+	if c := x.conn; c != nil {
+		if st := c.d.seatOf(x.id); st != nil {
+			if a := st.find(id); a != nil {
+				it = item(a, busv1.ReportKind_REPORT_KIND_WITHDRAWN)
+			}
+		}
+	}
+	x.send(it, func() bool { return false }, func(int32) {})
 }
 
 func (x *worker) stop(j *job) {

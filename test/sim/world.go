@@ -299,8 +299,14 @@ func (w *world) trouble() {
 			w.after(w.between(100*millisecond, 10*second), nil, "", func() { s.cut = false })
 		}
 	case 5:
-		if w.once(DispatcherDie, 3) {
+		switch {
+		case w.once(DispatcherDie, 3):
 			w.dispatchers[w.rnd.IntN(len(w.dispatchers))].crash()
+		case w.once(CutDispatcher, 2):
+			d := w.dispatchers[w.rnd.IntN(len(w.dispatchers))]
+			w.notef("%s is cut off", d.name)
+			d.cut = true
+			w.after(w.between(100*millisecond, 12*second), nil, "", func() { d.cut = false })
 		}
 	default:
 		x := w.workers[w.rnd.IntN(len(w.workers))]
@@ -326,6 +332,7 @@ func (w *world) heal() {
 		w.resume(&s.process)
 	}
 	for _, d := range w.dispatchers {
+		d.cut = false
 		if d.dead {
 			d.start()
 		}

@@ -87,6 +87,7 @@ type OpenSession struct {
 	Slots      int
 	Draining   bool
 	Held       []Held
+	Opening    int64 // counts the requests to open the session
 }
 
 // LoseSession says that a session's stream broke, or that the worker said good-bye.
@@ -96,6 +97,24 @@ type LoseSession struct {
 	Worker  flow.ID
 	Session int64
 	Gone    bool
+}
+
+// LoseDispatcher says that nobody answers for a dispatcher any more: the sessions that it held are lost. It concerns every tenant of the shard.
+type LoseDispatcher struct {
+	Dispatcher string
+}
+
+// SessionKey names a session of a tenant's worker.
+type SessionKey struct {
+	Worker  flow.ID
+	Session int64
+}
+
+// CheckSessions asks which of a dispatcher's sessions are not open here.
+type CheckSessions struct {
+	To       Ref
+	Tenant   int64
+	Sessions []SessionKey
 }
 
 // DrainWorker stops further assignments to a session.
@@ -201,18 +220,20 @@ type Committed struct {
 	Seq int64
 }
 
-func (i *Trigger) tenant() int64      { return i.Tenant }
-func (i *CancelRun) tenant() int64    { return i.Tenant }
-func (i *ReplayRun) tenant() int64    { return i.Tenant }
-func (i *AwaitRuns) tenant() int64    { return i.Tenant }
-func (i *Peek) tenant() int64         { return i.Tenant }
-func (i *OpenSession) tenant() int64  { return i.Tenant }
-func (i *LoseSession) tenant() int64  { return i.Tenant }
-func (i *DrainWorker) tenant() int64  { return i.Tenant }
-func (i *CheckParent) tenant() int64  { return i.Tenant }
-func (i *Report) tenant() int64       { return i.Tenant }
-func (i *RunLoaded) tenant() int64    { return i.Tenant }
-func (i *LaneLoaded) tenant() int64   { return i.Tenant }
-func (i *TimersLoaded) tenant() int64 { return i.Tenant }
-func (i *TenantLoaded) tenant() int64 { return i.Tenant }
-func (i *Committed) tenant() int64    { return 0 }
+func (i *Trigger) tenant() int64        { return i.Tenant }
+func (i *CancelRun) tenant() int64      { return i.Tenant }
+func (i *ReplayRun) tenant() int64      { return i.Tenant }
+func (i *AwaitRuns) tenant() int64      { return i.Tenant }
+func (i *Peek) tenant() int64           { return i.Tenant }
+func (i *OpenSession) tenant() int64    { return i.Tenant }
+func (i *LoseSession) tenant() int64    { return i.Tenant }
+func (i *LoseDispatcher) tenant() int64 { return 0 }
+func (i *CheckSessions) tenant() int64  { return i.Tenant }
+func (i *DrainWorker) tenant() int64    { return i.Tenant }
+func (i *CheckParent) tenant() int64    { return i.Tenant }
+func (i *Report) tenant() int64         { return i.Tenant }
+func (i *RunLoaded) tenant() int64      { return i.Tenant }
+func (i *LaneLoaded) tenant() int64     { return i.Tenant }
+func (i *TimersLoaded) tenant() int64   { return i.Tenant }
+func (i *TenantLoaded) tenant() int64   { return i.Tenant }
+func (i *Committed) tenant() int64      { return 0 }

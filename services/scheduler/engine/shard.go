@@ -248,6 +248,10 @@ func (s *Shard) apply(input Input) {
 		s.committed = max(s.committed, in.Seq)
 		return
 	}
+	if in, ok := input.(*LoseDispatcher); ok {
+		s.loseDispatcher(in)
+		return
+	}
 	t := s.tenantFor(input.tenant())
 	s.markTenant(t)
 	if in, ok := input.(*TenantLoaded); ok {
@@ -278,6 +282,8 @@ func (s *Shard) applyReady(t *tenant, input Input) {
 		s.openSession(t, in)
 	case *LoseSession:
 		s.loseSession(t, in)
+	case *CheckSessions:
+		s.checkSessions(t, in)
 	case *DrainWorker:
 		s.drainWorker(t, in)
 	case *CheckParent:

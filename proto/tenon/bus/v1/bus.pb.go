@@ -100,6 +100,7 @@ type ShardRequest struct {
 	//	*ShardRequest_Reports
 	//	*ShardRequest_DrainWorker
 	//	*ShardRequest_CheckParent
+	//	*ShardRequest_CheckSessions
 	Kind          isShardRequest_Kind `protobuf_oneof:"kind"`
 	TenantId      int64               `protobuf:"varint,20,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -233,6 +234,15 @@ func (x *ShardRequest) GetCheckParent() *CheckParent {
 	return nil
 }
 
+func (x *ShardRequest) GetCheckSessions() *CheckSessions {
+	if x != nil {
+		if x, ok := x.Kind.(*ShardRequest_CheckSessions); ok {
+			return x.CheckSessions
+		}
+	}
+	return nil
+}
+
 func (x *ShardRequest) GetTenantId() int64 {
 	if x != nil {
 		return x.TenantId
@@ -284,6 +294,10 @@ type ShardRequest_CheckParent struct {
 	CheckParent *CheckParent `protobuf:"bytes,10,opt,name=check_parent,json=checkParent,proto3,oneof"`
 }
 
+type ShardRequest_CheckSessions struct {
+	CheckSessions *CheckSessions `protobuf:"bytes,11,opt,name=check_sessions,json=checkSessions,proto3,oneof"`
+}
+
 func (*ShardRequest_Trigger) isShardRequest_Kind() {}
 
 func (*ShardRequest_Cancel) isShardRequest_Kind() {}
@@ -304,6 +318,8 @@ func (*ShardRequest_DrainWorker) isShardRequest_Kind() {}
 
 func (*ShardRequest_CheckParent) isShardRequest_Kind() {}
 
+func (*ShardRequest_CheckSessions) isShardRequest_Kind() {}
+
 type ShardReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -315,6 +331,7 @@ type ShardReply struct {
 	//	*ShardReply_Session
 	//	*ShardReply_Reports
 	//	*ShardReply_Empty
+	//	*ShardReply_Sessions
 	Kind          isShardReply_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -420,6 +437,15 @@ func (x *ShardReply) GetEmpty() *EmptyReply {
 	return nil
 }
 
+func (x *ShardReply) GetSessions() *CheckSessionsReply {
+	if x != nil {
+		if x, ok := x.Kind.(*ShardReply_Sessions); ok {
+			return x.Sessions
+		}
+	}
+	return nil
+}
+
 type isShardReply_Kind interface {
 	isShardReply_Kind()
 }
@@ -452,6 +478,10 @@ type ShardReply_Empty struct {
 	Empty *EmptyReply `protobuf:"bytes,7,opt,name=empty,proto3,oneof"`
 }
 
+type ShardReply_Sessions struct {
+	Sessions *CheckSessionsReply `protobuf:"bytes,8,opt,name=sessions,proto3,oneof"`
+}
+
 func (*ShardReply_Trigger) isShardReply_Kind() {}
 
 func (*ShardReply_Run) isShardReply_Kind() {}
@@ -465,6 +495,8 @@ func (*ShardReply_Session) isShardReply_Kind() {}
 func (*ShardReply_Reports) isShardReply_Kind() {}
 
 func (*ShardReply_Empty) isShardReply_Kind() {}
+
+func (*ShardReply_Sessions) isShardReply_Kind() {}
 
 type EmptyReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1408,15 +1440,17 @@ func (x *PeekedTask) GetRetryTime() int64 {
 
 // OpenSession attaches a worker's session to the owner's epoch.
 type OpenSession struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	WorkerId      []byte                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	Session       int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
-	Dispatcher    string                 `protobuf:"bytes,3,opt,name=dispatcher,proto3" json:"dispatcher,omitempty"`
-	Actions       []string               `protobuf:"bytes,4,rep,name=actions,proto3" json:"actions,omitempty"`
-	Queues        []string               `protobuf:"bytes,5,rep,name=queues,proto3" json:"queues,omitempty"`
-	Slots         int32                  `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
-	Draining      bool                   `protobuf:"varint,7,opt,name=draining,proto3" json:"draining,omitempty"`
-	Held          []*HeldAssignment      `protobuf:"bytes,8,rep,name=held,proto3" json:"held,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId   []byte                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Session    int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Dispatcher string                 `protobuf:"bytes,3,opt,name=dispatcher,proto3" json:"dispatcher,omitempty"`
+	Actions    []string               `protobuf:"bytes,4,rep,name=actions,proto3" json:"actions,omitempty"`
+	Queues     []string               `protobuf:"bytes,5,rep,name=queues,proto3" json:"queues,omitempty"`
+	Slots      int32                  `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
+	Draining   bool                   `protobuf:"varint,7,opt,name=draining,proto3" json:"draining,omitempty"`
+	Held       []*HeldAssignment      `protobuf:"bytes,8,rep,name=held,proto3" json:"held,omitempty"`
+	// Counts the requests to open this session, from 1: an owner drops one that comes after a later one.
+	Opening       int64 `protobuf:"varint,9,opt,name=opening,proto3" json:"opening,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1505,6 +1539,13 @@ func (x *OpenSession) GetHeld() []*HeldAssignment {
 		return x.Held
 	}
 	return nil
+}
+
+func (x *OpenSession) GetOpening() int64 {
+	if x != nil {
+		return x.Opening
+	}
+	return 0
 }
 
 type HeldAssignment struct {
@@ -1773,6 +1814,148 @@ func (x *DrainWorker) GetSession() int64 {
 	return 0
 }
 
+// CheckSessions comes from a dispatcher now and then: it names the tenant's sessions that it holds, and hears which of them the owner takes for lost.
+// Who answers, and under what epoch, is news as well.
+type CheckSessions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []*SessionName         `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckSessions) Reset() {
+	*x = CheckSessions{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSessions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSessions) ProtoMessage() {}
+
+func (x *CheckSessions) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSessions.ProtoReflect.Descriptor instead.
+func (*CheckSessions) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CheckSessions) GetSessions() []*SessionName {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+type SessionName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      []byte                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Session       int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionName) Reset() {
+	*x = SessionName{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionName) ProtoMessage() {}
+
+func (x *SessionName) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionName.ProtoReflect.Descriptor instead.
+func (*SessionName) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SessionName) GetWorkerId() []byte {
+	if x != nil {
+		return x.WorkerId
+	}
+	return nil
+}
+
+func (x *SessionName) GetSession() int64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+type CheckSessionsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Missing       []*SessionName         `protobuf:"bytes,1,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckSessionsReply) Reset() {
+	*x = CheckSessionsReply{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSessionsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSessionsReply) ProtoMessage() {}
+
+func (x *CheckSessionsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSessionsReply.ProtoReflect.Descriptor instead.
+func (*CheckSessionsReply) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CheckSessionsReply) GetMissing() []*SessionName {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 // CheckParent asks whether a worker's assignment is live, before it may read or cancel a child.
 type CheckParent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1783,7 +1966,7 @@ type CheckParent struct {
 
 func (x *CheckParent) Reset() {
 	*x = CheckParent{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[23]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1978,7 @@ func (x *CheckParent) String() string {
 func (*CheckParent) ProtoMessage() {}
 
 func (x *CheckParent) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[23]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1991,7 @@ func (x *CheckParent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckParent.ProtoReflect.Descriptor instead.
 func (*CheckParent) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{23}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CheckParent) GetParent() *Parent {
@@ -1829,7 +2012,7 @@ type Reports struct {
 
 func (x *Reports) Reset() {
 	*x = Reports{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[24]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +2024,7 @@ func (x *Reports) String() string {
 func (*Reports) ProtoMessage() {}
 
 func (x *Reports) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[24]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +2037,7 @@ func (x *Reports) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reports.ProtoReflect.Descriptor instead.
 func (*Reports) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{24}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Reports) GetWorkerId() []byte {
@@ -1899,7 +2082,7 @@ type ReportItem struct {
 
 func (x *ReportItem) Reset() {
 	*x = ReportItem{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[25]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +2094,7 @@ func (x *ReportItem) String() string {
 func (*ReportItem) ProtoMessage() {}
 
 func (x *ReportItem) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[25]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2107,7 @@ func (x *ReportItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportItem.ProtoReflect.Descriptor instead.
 func (*ReportItem) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{25}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReportItem) GetAssignmentId() []byte {
@@ -2014,7 +2197,7 @@ type ReportsReply struct {
 
 func (x *ReportsReply) Reset() {
 	*x = ReportsReply{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[26]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2209,7 @@ func (x *ReportsReply) String() string {
 func (*ReportsReply) ProtoMessage() {}
 
 func (x *ReportsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[26]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2222,7 @@ func (x *ReportsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportsReply.ProtoReflect.Descriptor instead.
 func (*ReportsReply) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{26}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReportsReply) GetVerdicts() []int32 {
@@ -2061,7 +2244,7 @@ type DispatcherOrder struct {
 
 func (x *DispatcherOrder) Reset() {
 	*x = DispatcherOrder{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[27]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2256,7 @@ func (x *DispatcherOrder) String() string {
 func (*DispatcherOrder) ProtoMessage() {}
 
 func (x *DispatcherOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[27]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2269,7 @@ func (x *DispatcherOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DispatcherOrder.ProtoReflect.Descriptor instead.
 func (*DispatcherOrder) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{27}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DispatcherOrder) GetShard() int32 {
@@ -2119,14 +2302,16 @@ type SessionOrder struct {
 	Cancels     []*OrderedCancel       `protobuf:"bytes,5,rep,name=cancels,proto3" json:"cancels,omitempty"`
 	Withdrawals [][]byte               `protobuf:"bytes,6,rep,name=withdrawals,proto3" json:"withdrawals,omitempty"`
 	// A newer session of the worker is open elsewhere.
-	Close         bool `protobuf:"varint,7,opt,name=close,proto3" json:"close,omitempty"`
+	Close bool `protobuf:"varint,7,opt,name=close,proto3" json:"close,omitempty"`
+	// The request to open the session that the owner knows as the newest. A dispatcher drops an order that follows an older one, unless it closes the session.
+	Opening       int64 `protobuf:"varint,8,opt,name=opening,proto3" json:"opening,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionOrder) Reset() {
 	*x = SessionOrder{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[28]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2323,7 @@ func (x *SessionOrder) String() string {
 func (*SessionOrder) ProtoMessage() {}
 
 func (x *SessionOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[28]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2336,7 @@ func (x *SessionOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOrder.ProtoReflect.Descriptor instead.
 func (*SessionOrder) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{28}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SessionOrder) GetTenantId() int64 {
@@ -2203,6 +2388,13 @@ func (x *SessionOrder) GetClose() bool {
 	return false
 }
 
+func (x *SessionOrder) GetOpening() int64 {
+	if x != nil {
+		return x.Opening
+	}
+	return 0
+}
+
 type OrderedAssignment struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	AssignmentId    []byte                 `protobuf:"bytes,1,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
@@ -2228,7 +2420,7 @@ type OrderedAssignment struct {
 
 func (x *OrderedAssignment) Reset() {
 	*x = OrderedAssignment{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[29]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2432,7 @@ func (x *OrderedAssignment) String() string {
 func (*OrderedAssignment) ProtoMessage() {}
 
 func (x *OrderedAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[29]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2445,7 @@ func (x *OrderedAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderedAssignment.ProtoReflect.Descriptor instead.
 func (*OrderedAssignment) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{29}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OrderedAssignment) GetAssignmentId() []byte {
@@ -2364,7 +2556,7 @@ type OrderedParent struct {
 
 func (x *OrderedParent) Reset() {
 	*x = OrderedParent{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2376,7 +2568,7 @@ func (x *OrderedParent) String() string {
 func (*OrderedParent) ProtoMessage() {}
 
 func (x *OrderedParent) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2389,7 +2581,7 @@ func (x *OrderedParent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderedParent.ProtoReflect.Descriptor instead.
 func (*OrderedParent) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{30}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OrderedParent) GetTask() string {
@@ -2417,7 +2609,7 @@ type OrderedCancel struct {
 
 func (x *OrderedCancel) Reset() {
 	*x = OrderedCancel{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +2621,7 @@ func (x *OrderedCancel) String() string {
 func (*OrderedCancel) ProtoMessage() {}
 
 func (x *OrderedCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +2634,7 @@ func (x *OrderedCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderedCancel.ProtoReflect.Descriptor instead.
 func (*OrderedCancel) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{31}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *OrderedCancel) GetAssignmentId() []byte {
@@ -2470,7 +2662,7 @@ type RunNotices struct {
 
 func (x *RunNotices) Reset() {
 	*x = RunNotices{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +2674,7 @@ func (x *RunNotices) String() string {
 func (*RunNotices) ProtoMessage() {}
 
 func (x *RunNotices) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +2687,7 @@ func (x *RunNotices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunNotices.ProtoReflect.Descriptor instead.
 func (*RunNotices) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{32}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RunNotices) GetTenantId() int64 {
@@ -2523,7 +2715,7 @@ type RunNotice struct {
 
 func (x *RunNotice) Reset() {
 	*x = RunNotice{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +2727,7 @@ func (x *RunNotice) String() string {
 func (*RunNotice) ProtoMessage() {}
 
 func (x *RunNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +2740,7 @@ func (x *RunNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunNotice.ProtoReflect.Descriptor instead.
 func (*RunNotice) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{33}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RunNotice) GetRunId() []byte {
@@ -2583,7 +2775,7 @@ type SessionsWanted struct {
 
 func (x *SessionsWanted) Reset() {
 	*x = SessionsWanted{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +2787,7 @@ func (x *SessionsWanted) String() string {
 func (*SessionsWanted) ProtoMessage() {}
 
 func (x *SessionsWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +2800,7 @@ func (x *SessionsWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionsWanted.ProtoReflect.Descriptor instead.
 func (*SessionsWanted) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{34}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SessionsWanted) GetShard() int32 {
@@ -2642,7 +2834,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2846,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2859,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{35}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Presence) GetInstance() string {
@@ -2712,7 +2904,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2916,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2929,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{36}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Revoked) GetNumber() int64 {
@@ -2770,7 +2962,7 @@ type Beacon struct {
 
 func (x *Beacon) Reset() {
 	*x = Beacon{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2974,7 @@ func (x *Beacon) String() string {
 func (*Beacon) ProtoMessage() {}
 
 func (x *Beacon) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +2987,7 @@ func (x *Beacon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beacon.ProtoReflect.Descriptor instead.
 func (*Beacon) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{37}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Beacon) GetNumber() int64 {
@@ -2809,7 +3001,7 @@ var File_tenon_bus_v1_bus_proto protoreflect.FileDescriptor
 
 const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\n" +
-	"\x16tenon/bus/v1/bus.proto\x12\ftenon.bus.v1\x1a\x18tenon/runs/v1/runs.proto\"\xe2\x04\n" +
+	"\x16tenon/bus/v1/bus.proto\x12\ftenon.bus.v1\x1a\x18tenon/runs/v1/runs.proto\"\xa8\x05\n" +
 	"\fShardRequest\x125\n" +
 	"\atrigger\x18\x01 \x01(\v2\x19.tenon.bus.v1.TriggerRunsH\x00R\atrigger\x121\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x17.tenon.bus.v1.CancelRunH\x00R\x06cancel\x121\n" +
@@ -2821,9 +3013,10 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\areports\x18\b \x01(\v2\x15.tenon.bus.v1.ReportsH\x00R\areports\x12>\n" +
 	"\fdrain_worker\x18\t \x01(\v2\x19.tenon.bus.v1.DrainWorkerH\x00R\vdrainWorker\x12>\n" +
 	"\fcheck_parent\x18\n" +
-	" \x01(\v2\x19.tenon.bus.v1.CheckParentH\x00R\vcheckParent\x12\x1b\n" +
+	" \x01(\v2\x19.tenon.bus.v1.CheckParentH\x00R\vcheckParent\x12D\n" +
+	"\x0echeck_sessions\x18\v \x01(\v2\x1b.tenon.bus.v1.CheckSessionsH\x00R\rcheckSessions\x12\x1b\n" +
 	"\ttenant_id\x18\x14 \x01(\x03R\btenantIdB\x06\n" +
-	"\x04kind\"\x8b\x03\n" +
+	"\x04kind\"\xcb\x03\n" +
 	"\n" +
 	"ShardReply\x12:\n" +
 	"\atrigger\x18\x01 \x01(\v2\x1e.tenon.bus.v1.TriggerRunsReplyH\x00R\atrigger\x12*\n" +
@@ -2832,7 +3025,8 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x04peek\x18\x04 \x01(\v2\x1b.tenon.bus.v1.PeekRunsReplyH\x00R\x04peek\x12:\n" +
 	"\asession\x18\x05 \x01(\v2\x1e.tenon.bus.v1.OpenSessionReplyH\x00R\asession\x126\n" +
 	"\areports\x18\x06 \x01(\v2\x1a.tenon.bus.v1.ReportsReplyH\x00R\areports\x120\n" +
-	"\x05empty\x18\a \x01(\v2\x18.tenon.bus.v1.EmptyReplyH\x00R\x05emptyB\x06\n" +
+	"\x05empty\x18\a \x01(\v2\x18.tenon.bus.v1.EmptyReplyH\x00R\x05empty\x12>\n" +
+	"\bsessions\x18\b \x01(\v2 .tenon.bus.v1.CheckSessionsReplyH\x00R\bsessionsB\x06\n" +
 	"\x04kind\"\f\n" +
 	"\n" +
 	"EmptyReply\"C\n" +
@@ -2902,7 +3096,7 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\n" +
 	"queue_time\x18\a \x01(\x03R\tqueueTime\x12\x1d\n" +
 	"\n" +
-	"retry_time\x18\b \x01(\x03R\tretryTime\"\xfa\x01\n" +
+	"retry_time\x18\b \x01(\x03R\tretryTime\"\x94\x02\n" +
 	"\vOpenSession\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12\x1e\n" +
@@ -2913,7 +3107,8 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x06queues\x18\x05 \x03(\tR\x06queues\x12\x14\n" +
 	"\x05slots\x18\x06 \x01(\x05R\x05slots\x12\x1a\n" +
 	"\bdraining\x18\a \x01(\bR\bdraining\x120\n" +
-	"\x04held\x18\b \x03(\v2\x1c.tenon.bus.v1.HeldAssignmentR\x04held\"\xd3\x01\n" +
+	"\x04held\x18\b \x03(\v2\x1c.tenon.bus.v1.HeldAssignmentR\x04held\x12\x18\n" +
+	"\aopening\x18\t \x01(\x03R\aopening\"\xd3\x01\n" +
 	"\x0eHeldAssignment\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\fR\x05runId\x12\x17\n" +
@@ -2934,7 +3129,14 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x04gone\x18\x03 \x01(\bR\x04gone\"D\n" +
 	"\vDrainWorker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
-	"\asession\x18\x02 \x01(\x03R\asession\";\n" +
+	"\asession\x18\x02 \x01(\x03R\asession\"F\n" +
+	"\rCheckSessions\x125\n" +
+	"\bsessions\x18\x01 \x03(\v2\x19.tenon.bus.v1.SessionNameR\bsessions\"D\n" +
+	"\vSessionName\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x03R\asession\"I\n" +
+	"\x12CheckSessionsReply\x123\n" +
+	"\amissing\x18\x01 \x03(\v2\x19.tenon.bus.v1.SessionNameR\amissing\";\n" +
 	"\vCheckParent\x12,\n" +
 	"\x06parent\x18\x01 \x01(\v2\x14.tenon.bus.v1.ParentR\x06parent\"p\n" +
 	"\aReports\x12\x1b\n" +
@@ -2964,7 +3166,7 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x0fDispatcherOrder\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x126\n" +
-	"\bsessions\x18\x03 \x03(\v2\x1a.tenon.bus.v1.SessionOrderR\bsessions\"\x94\x02\n" +
+	"\bsessions\x18\x03 \x03(\v2\x1a.tenon.bus.v1.SessionOrderR\bsessions\"\xae\x02\n" +
 	"\fSessionOrder\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\x03R\btenantId\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\fR\bworkerId\x12\x18\n" +
@@ -2972,7 +3174,8 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\vassignments\x18\x04 \x03(\v2\x1f.tenon.bus.v1.OrderedAssignmentR\vassignments\x125\n" +
 	"\acancels\x18\x05 \x03(\v2\x1b.tenon.bus.v1.OrderedCancelR\acancels\x12 \n" +
 	"\vwithdrawals\x18\x06 \x03(\fR\vwithdrawals\x12\x14\n" +
-	"\x05close\x18\a \x01(\bR\x05close\"\xe7\x03\n" +
+	"\x05close\x18\a \x01(\bR\x05close\x12\x18\n" +
+	"\aopening\x18\b \x01(\x03R\aopening\"\xe7\x03\n" +
 	"\x11OrderedAssignment\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\fR\x05runId\x12\x17\n" +
@@ -3044,49 +3247,52 @@ func file_tenon_bus_v1_bus_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_bus_v1_bus_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tenon_bus_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_tenon_bus_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_tenon_bus_v1_bus_proto_goTypes = []any{
-	(ReportKind)(0),           // 0: tenon.bus.v1.ReportKind
-	(*ShardRequest)(nil),      // 1: tenon.bus.v1.ShardRequest
-	(*ShardReply)(nil),        // 2: tenon.bus.v1.ShardReply
-	(*EmptyReply)(nil),        // 3: tenon.bus.v1.EmptyReply
-	(*Payload)(nil),           // 4: tenon.bus.v1.Payload
-	(*TriggerRuns)(nil),       // 5: tenon.bus.v1.TriggerRuns
-	(*TriggerRun)(nil),        // 6: tenon.bus.v1.TriggerRun
-	(*Parent)(nil),            // 7: tenon.bus.v1.Parent
-	(*TriggerRunsReply)(nil),  // 8: tenon.bus.v1.TriggerRunsReply
-	(*TriggerRunReply)(nil),   // 9: tenon.bus.v1.TriggerRunReply
-	(*CancelRun)(nil),         // 10: tenon.bus.v1.CancelRun
-	(*ReplayRun)(nil),         // 11: tenon.bus.v1.ReplayRun
-	(*RunReply)(nil),          // 12: tenon.bus.v1.RunReply
-	(*AwaitRuns)(nil),         // 13: tenon.bus.v1.AwaitRuns
-	(*AwaitRunsReply)(nil),    // 14: tenon.bus.v1.AwaitRunsReply
-	(*PeekRuns)(nil),          // 15: tenon.bus.v1.PeekRuns
-	(*PeekRunsReply)(nil),     // 16: tenon.bus.v1.PeekRunsReply
-	(*PeekedRun)(nil),         // 17: tenon.bus.v1.PeekedRun
-	(*PeekedTask)(nil),        // 18: tenon.bus.v1.PeekedTask
-	(*OpenSession)(nil),       // 19: tenon.bus.v1.OpenSession
-	(*HeldAssignment)(nil),    // 20: tenon.bus.v1.HeldAssignment
-	(*OpenSessionReply)(nil),  // 21: tenon.bus.v1.OpenSessionReply
-	(*LoseSession)(nil),       // 22: tenon.bus.v1.LoseSession
-	(*DrainWorker)(nil),       // 23: tenon.bus.v1.DrainWorker
-	(*CheckParent)(nil),       // 24: tenon.bus.v1.CheckParent
-	(*Reports)(nil),           // 25: tenon.bus.v1.Reports
-	(*ReportItem)(nil),        // 26: tenon.bus.v1.ReportItem
-	(*ReportsReply)(nil),      // 27: tenon.bus.v1.ReportsReply
-	(*DispatcherOrder)(nil),   // 28: tenon.bus.v1.DispatcherOrder
-	(*SessionOrder)(nil),      // 29: tenon.bus.v1.SessionOrder
-	(*OrderedAssignment)(nil), // 30: tenon.bus.v1.OrderedAssignment
-	(*OrderedParent)(nil),     // 31: tenon.bus.v1.OrderedParent
-	(*OrderedCancel)(nil),     // 32: tenon.bus.v1.OrderedCancel
-	(*RunNotices)(nil),        // 33: tenon.bus.v1.RunNotices
-	(*RunNotice)(nil),         // 34: tenon.bus.v1.RunNotice
-	(*SessionsWanted)(nil),    // 35: tenon.bus.v1.SessionsWanted
-	(*Presence)(nil),          // 36: tenon.bus.v1.Presence
-	(*Revoked)(nil),           // 37: tenon.bus.v1.Revoked
-	(*Beacon)(nil),            // 38: tenon.bus.v1.Beacon
-	(*v1.ItemError)(nil),      // 39: tenon.runs.v1.ItemError
-	(*v1.TaskError)(nil),      // 40: tenon.runs.v1.TaskError
+	(ReportKind)(0),            // 0: tenon.bus.v1.ReportKind
+	(*ShardRequest)(nil),       // 1: tenon.bus.v1.ShardRequest
+	(*ShardReply)(nil),         // 2: tenon.bus.v1.ShardReply
+	(*EmptyReply)(nil),         // 3: tenon.bus.v1.EmptyReply
+	(*Payload)(nil),            // 4: tenon.bus.v1.Payload
+	(*TriggerRuns)(nil),        // 5: tenon.bus.v1.TriggerRuns
+	(*TriggerRun)(nil),         // 6: tenon.bus.v1.TriggerRun
+	(*Parent)(nil),             // 7: tenon.bus.v1.Parent
+	(*TriggerRunsReply)(nil),   // 8: tenon.bus.v1.TriggerRunsReply
+	(*TriggerRunReply)(nil),    // 9: tenon.bus.v1.TriggerRunReply
+	(*CancelRun)(nil),          // 10: tenon.bus.v1.CancelRun
+	(*ReplayRun)(nil),          // 11: tenon.bus.v1.ReplayRun
+	(*RunReply)(nil),           // 12: tenon.bus.v1.RunReply
+	(*AwaitRuns)(nil),          // 13: tenon.bus.v1.AwaitRuns
+	(*AwaitRunsReply)(nil),     // 14: tenon.bus.v1.AwaitRunsReply
+	(*PeekRuns)(nil),           // 15: tenon.bus.v1.PeekRuns
+	(*PeekRunsReply)(nil),      // 16: tenon.bus.v1.PeekRunsReply
+	(*PeekedRun)(nil),          // 17: tenon.bus.v1.PeekedRun
+	(*PeekedTask)(nil),         // 18: tenon.bus.v1.PeekedTask
+	(*OpenSession)(nil),        // 19: tenon.bus.v1.OpenSession
+	(*HeldAssignment)(nil),     // 20: tenon.bus.v1.HeldAssignment
+	(*OpenSessionReply)(nil),   // 21: tenon.bus.v1.OpenSessionReply
+	(*LoseSession)(nil),        // 22: tenon.bus.v1.LoseSession
+	(*DrainWorker)(nil),        // 23: tenon.bus.v1.DrainWorker
+	(*CheckSessions)(nil),      // 24: tenon.bus.v1.CheckSessions
+	(*SessionName)(nil),        // 25: tenon.bus.v1.SessionName
+	(*CheckSessionsReply)(nil), // 26: tenon.bus.v1.CheckSessionsReply
+	(*CheckParent)(nil),        // 27: tenon.bus.v1.CheckParent
+	(*Reports)(nil),            // 28: tenon.bus.v1.Reports
+	(*ReportItem)(nil),         // 29: tenon.bus.v1.ReportItem
+	(*ReportsReply)(nil),       // 30: tenon.bus.v1.ReportsReply
+	(*DispatcherOrder)(nil),    // 31: tenon.bus.v1.DispatcherOrder
+	(*SessionOrder)(nil),       // 32: tenon.bus.v1.SessionOrder
+	(*OrderedAssignment)(nil),  // 33: tenon.bus.v1.OrderedAssignment
+	(*OrderedParent)(nil),      // 34: tenon.bus.v1.OrderedParent
+	(*OrderedCancel)(nil),      // 35: tenon.bus.v1.OrderedCancel
+	(*RunNotices)(nil),         // 36: tenon.bus.v1.RunNotices
+	(*RunNotice)(nil),          // 37: tenon.bus.v1.RunNotice
+	(*SessionsWanted)(nil),     // 38: tenon.bus.v1.SessionsWanted
+	(*Presence)(nil),           // 39: tenon.bus.v1.Presence
+	(*Revoked)(nil),            // 40: tenon.bus.v1.Revoked
+	(*Beacon)(nil),             // 41: tenon.bus.v1.Beacon
+	(*v1.ItemError)(nil),       // 42: tenon.runs.v1.ItemError
+	(*v1.TaskError)(nil),       // 43: tenon.runs.v1.TaskError
 }
 var file_tenon_bus_v1_bus_proto_depIdxs = []int32{
 	5,  // 0: tenon.bus.v1.ShardRequest.trigger:type_name -> tenon.bus.v1.TriggerRuns
@@ -3096,46 +3302,50 @@ var file_tenon_bus_v1_bus_proto_depIdxs = []int32{
 	15, // 4: tenon.bus.v1.ShardRequest.peek:type_name -> tenon.bus.v1.PeekRuns
 	19, // 5: tenon.bus.v1.ShardRequest.open_session:type_name -> tenon.bus.v1.OpenSession
 	22, // 6: tenon.bus.v1.ShardRequest.lose_session:type_name -> tenon.bus.v1.LoseSession
-	25, // 7: tenon.bus.v1.ShardRequest.reports:type_name -> tenon.bus.v1.Reports
+	28, // 7: tenon.bus.v1.ShardRequest.reports:type_name -> tenon.bus.v1.Reports
 	23, // 8: tenon.bus.v1.ShardRequest.drain_worker:type_name -> tenon.bus.v1.DrainWorker
-	24, // 9: tenon.bus.v1.ShardRequest.check_parent:type_name -> tenon.bus.v1.CheckParent
-	8,  // 10: tenon.bus.v1.ShardReply.trigger:type_name -> tenon.bus.v1.TriggerRunsReply
-	12, // 11: tenon.bus.v1.ShardReply.run:type_name -> tenon.bus.v1.RunReply
-	14, // 12: tenon.bus.v1.ShardReply.await:type_name -> tenon.bus.v1.AwaitRunsReply
-	16, // 13: tenon.bus.v1.ShardReply.peek:type_name -> tenon.bus.v1.PeekRunsReply
-	21, // 14: tenon.bus.v1.ShardReply.session:type_name -> tenon.bus.v1.OpenSessionReply
-	27, // 15: tenon.bus.v1.ShardReply.reports:type_name -> tenon.bus.v1.ReportsReply
-	3,  // 16: tenon.bus.v1.ShardReply.empty:type_name -> tenon.bus.v1.EmptyReply
-	6,  // 17: tenon.bus.v1.TriggerRuns.runs:type_name -> tenon.bus.v1.TriggerRun
-	4,  // 18: tenon.bus.v1.TriggerRun.input:type_name -> tenon.bus.v1.Payload
-	7,  // 19: tenon.bus.v1.TriggerRun.parent:type_name -> tenon.bus.v1.Parent
-	9,  // 20: tenon.bus.v1.TriggerRunsReply.runs:type_name -> tenon.bus.v1.TriggerRunReply
-	39, // 21: tenon.bus.v1.TriggerRunReply.error:type_name -> tenon.runs.v1.ItemError
-	7,  // 22: tenon.bus.v1.CancelRun.parent:type_name -> tenon.bus.v1.Parent
-	39, // 23: tenon.bus.v1.RunReply.error:type_name -> tenon.runs.v1.ItemError
-	7,  // 24: tenon.bus.v1.AwaitRuns.parent:type_name -> tenon.bus.v1.Parent
-	39, // 25: tenon.bus.v1.AwaitRunsReply.error:type_name -> tenon.runs.v1.ItemError
-	17, // 26: tenon.bus.v1.PeekRunsReply.runs:type_name -> tenon.bus.v1.PeekedRun
-	18, // 27: tenon.bus.v1.PeekedRun.tasks:type_name -> tenon.bus.v1.PeekedTask
-	20, // 28: tenon.bus.v1.OpenSession.held:type_name -> tenon.bus.v1.HeldAssignment
-	39, // 29: tenon.bus.v1.OpenSessionReply.error:type_name -> tenon.runs.v1.ItemError
-	7,  // 30: tenon.bus.v1.CheckParent.parent:type_name -> tenon.bus.v1.Parent
-	26, // 31: tenon.bus.v1.Reports.items:type_name -> tenon.bus.v1.ReportItem
-	0,  // 32: tenon.bus.v1.ReportItem.kind:type_name -> tenon.bus.v1.ReportKind
-	4,  // 33: tenon.bus.v1.ReportItem.output:type_name -> tenon.bus.v1.Payload
-	40, // 34: tenon.bus.v1.ReportItem.error:type_name -> tenon.runs.v1.TaskError
-	29, // 35: tenon.bus.v1.DispatcherOrder.sessions:type_name -> tenon.bus.v1.SessionOrder
-	30, // 36: tenon.bus.v1.SessionOrder.assignments:type_name -> tenon.bus.v1.OrderedAssignment
-	32, // 37: tenon.bus.v1.SessionOrder.cancels:type_name -> tenon.bus.v1.OrderedCancel
-	4,  // 38: tenon.bus.v1.OrderedAssignment.input:type_name -> tenon.bus.v1.Payload
-	31, // 39: tenon.bus.v1.OrderedAssignment.parents:type_name -> tenon.bus.v1.OrderedParent
-	4,  // 40: tenon.bus.v1.OrderedParent.output:type_name -> tenon.bus.v1.Payload
-	34, // 41: tenon.bus.v1.RunNotices.runs:type_name -> tenon.bus.v1.RunNotice
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	27, // 9: tenon.bus.v1.ShardRequest.check_parent:type_name -> tenon.bus.v1.CheckParent
+	24, // 10: tenon.bus.v1.ShardRequest.check_sessions:type_name -> tenon.bus.v1.CheckSessions
+	8,  // 11: tenon.bus.v1.ShardReply.trigger:type_name -> tenon.bus.v1.TriggerRunsReply
+	12, // 12: tenon.bus.v1.ShardReply.run:type_name -> tenon.bus.v1.RunReply
+	14, // 13: tenon.bus.v1.ShardReply.await:type_name -> tenon.bus.v1.AwaitRunsReply
+	16, // 14: tenon.bus.v1.ShardReply.peek:type_name -> tenon.bus.v1.PeekRunsReply
+	21, // 15: tenon.bus.v1.ShardReply.session:type_name -> tenon.bus.v1.OpenSessionReply
+	30, // 16: tenon.bus.v1.ShardReply.reports:type_name -> tenon.bus.v1.ReportsReply
+	3,  // 17: tenon.bus.v1.ShardReply.empty:type_name -> tenon.bus.v1.EmptyReply
+	26, // 18: tenon.bus.v1.ShardReply.sessions:type_name -> tenon.bus.v1.CheckSessionsReply
+	6,  // 19: tenon.bus.v1.TriggerRuns.runs:type_name -> tenon.bus.v1.TriggerRun
+	4,  // 20: tenon.bus.v1.TriggerRun.input:type_name -> tenon.bus.v1.Payload
+	7,  // 21: tenon.bus.v1.TriggerRun.parent:type_name -> tenon.bus.v1.Parent
+	9,  // 22: tenon.bus.v1.TriggerRunsReply.runs:type_name -> tenon.bus.v1.TriggerRunReply
+	42, // 23: tenon.bus.v1.TriggerRunReply.error:type_name -> tenon.runs.v1.ItemError
+	7,  // 24: tenon.bus.v1.CancelRun.parent:type_name -> tenon.bus.v1.Parent
+	42, // 25: tenon.bus.v1.RunReply.error:type_name -> tenon.runs.v1.ItemError
+	7,  // 26: tenon.bus.v1.AwaitRuns.parent:type_name -> tenon.bus.v1.Parent
+	42, // 27: tenon.bus.v1.AwaitRunsReply.error:type_name -> tenon.runs.v1.ItemError
+	17, // 28: tenon.bus.v1.PeekRunsReply.runs:type_name -> tenon.bus.v1.PeekedRun
+	18, // 29: tenon.bus.v1.PeekedRun.tasks:type_name -> tenon.bus.v1.PeekedTask
+	20, // 30: tenon.bus.v1.OpenSession.held:type_name -> tenon.bus.v1.HeldAssignment
+	42, // 31: tenon.bus.v1.OpenSessionReply.error:type_name -> tenon.runs.v1.ItemError
+	25, // 32: tenon.bus.v1.CheckSessions.sessions:type_name -> tenon.bus.v1.SessionName
+	25, // 33: tenon.bus.v1.CheckSessionsReply.missing:type_name -> tenon.bus.v1.SessionName
+	7,  // 34: tenon.bus.v1.CheckParent.parent:type_name -> tenon.bus.v1.Parent
+	29, // 35: tenon.bus.v1.Reports.items:type_name -> tenon.bus.v1.ReportItem
+	0,  // 36: tenon.bus.v1.ReportItem.kind:type_name -> tenon.bus.v1.ReportKind
+	4,  // 37: tenon.bus.v1.ReportItem.output:type_name -> tenon.bus.v1.Payload
+	43, // 38: tenon.bus.v1.ReportItem.error:type_name -> tenon.runs.v1.TaskError
+	32, // 39: tenon.bus.v1.DispatcherOrder.sessions:type_name -> tenon.bus.v1.SessionOrder
+	33, // 40: tenon.bus.v1.SessionOrder.assignments:type_name -> tenon.bus.v1.OrderedAssignment
+	35, // 41: tenon.bus.v1.SessionOrder.cancels:type_name -> tenon.bus.v1.OrderedCancel
+	4,  // 42: tenon.bus.v1.OrderedAssignment.input:type_name -> tenon.bus.v1.Payload
+	34, // 43: tenon.bus.v1.OrderedAssignment.parents:type_name -> tenon.bus.v1.OrderedParent
+	4,  // 44: tenon.bus.v1.OrderedParent.output:type_name -> tenon.bus.v1.Payload
+	37, // 45: tenon.bus.v1.RunNotices.runs:type_name -> tenon.bus.v1.RunNotice
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_tenon_bus_v1_bus_proto_init() }
@@ -3154,6 +3364,7 @@ func file_tenon_bus_v1_bus_proto_init() {
 		(*ShardRequest_Reports)(nil),
 		(*ShardRequest_DrainWorker)(nil),
 		(*ShardRequest_CheckParent)(nil),
+		(*ShardRequest_CheckSessions)(nil),
 	}
 	file_tenon_bus_v1_bus_proto_msgTypes[1].OneofWrappers = []any{
 		(*ShardReply_Trigger)(nil),
@@ -3163,6 +3374,7 @@ func file_tenon_bus_v1_bus_proto_init() {
 		(*ShardReply_Session)(nil),
 		(*ShardReply_Reports)(nil),
 		(*ShardReply_Empty)(nil),
+		(*ShardReply_Sessions)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3170,7 +3382,7 @@ func file_tenon_bus_v1_bus_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_bus_v1_bus_proto_rawDesc), len(file_tenon_bus_v1_bus_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   38,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
