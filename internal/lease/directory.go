@@ -20,7 +20,7 @@ import (
 
 // Reasons of faults.
 const (
-	// ReasonNotOwner is given when a process that was asked no longer owns the shard under that epoch.
+	// ReasonNotOwner is given when a process that was asked no longer owns the shard under that epoch, or the tenant is in another shard.
 	ReasonNotOwner = "NOT_SHARD_OWNER"
 	// ReasonOwnerMoved is given when the owner was followed by another while it had the call.
 	ReasonOwnerMoved = "OWNER_MOVED"
@@ -113,6 +113,13 @@ func (d *Directory) forget(shard int32, epoch int64) {
 	}
 }
 
+// forgetTenant drops what is remembered of a tenant's shard: its owner says that the tenant is elsewhere.
+func (d *Directory) forgetTenant(tenantID int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.tenants, tenantID)
+}
+
 // Moved notes that a shard has a new owner, as that has said. Requests to the owners before it are not waited for any longer: one that died or was
 // stopped with them in its hands would never answer.
 func (d *Directory) Moved(shard int32, epoch int64) {
@@ -174,7 +181,7 @@ func (c *Caller) Call(ctx context.Context, tenantID int64, req *busv1.ShardReque
 		shard, epoch, err := c.Directory.Find(ctx, tenantID)
 		if err == nil {
 			var reply *busv1.ShardReply
-			if reply, err = c.try(ctx, shard, epoch, data, req.GetAwait() != nil); err == nil {
+			if reply, err = c.try(ctx, tenantID, shard, epoch, data, req.GetAwait() != nil); err == nil {
 				return reply, epoch, nil
 			}
 			if req.GetReplay() != nil && !fault.HasReason(err, bus.ReasonNoResponder) && !fault.HasReason(err, ReasonNotOwner) {
@@ -206,7 +213,7 @@ func (c *Caller) CallOnce(ctx context.Context, tenantID int64, req *busv1.ShardR
 	if err != nil {
 		return nil, 0, err
 	}
-	reply, err := c.try(ctx, shard, epoch, data, false)
+	reply, err := c.try(ctx, tenantID, shard, epoch, data, false)
 	return reply, epoch, err
 }
 
@@ -230,7 +237,7 @@ func again(req *busv1.ShardRequest, data []byte, err error) ([]byte, error) {
 }
 
 // try sends a request once. One that waits for runs to end may take as long as its caller does. After a failure the lease is read anew.
-func (c *Caller) try(ctx context.Context, shard int32, epoch int64, data []byte, patient bool) (*busv1.ShardReply, error) {
+func (c *Caller) try(ctx context.Context, tenantID int64, shard int32, epoch int64, data []byte, patient bool) (*busv1.ShardReply, error) {
 	if !patient {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, oneTry)
@@ -242,6 +249,9 @@ func (c *Caller) try(ctx context.Context, shard int32, epoch int64, data []byte,
 	answer, err := c.Bus.Request(waiting, Subject(shard, epoch), data)
 	if err != nil {
 		c.Directory.forget(shard, epoch)
+		if fault.HasReason(err, ReasonNotOwner) {
+			c.Directory.forgetTenant(tenantID)
+		}
 		if ctx.Err() == nil && errors.Is(context.Cause(waiting), errMoved) {
 			return nil, errMoved
 		}

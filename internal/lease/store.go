@@ -60,12 +60,19 @@ func (s *Store) Take(ctx context.Context, shard int32, gone flow.ID) (lease Leas
 		if !isServer || refused.Code != lockNotAvailable || try == lockTries {
 			return lease, ok, pg.Fault(err)
 		}
-		ended, err := sharedq.New(s.Pool).TerminateHolders(ctx, shard)
-		if err != nil {
-			return lease, false, pg.Fault(err)
+		if err := s.endHolders(ctx, shard); err != nil {
+			return lease, false, err
 		}
-		s.Log.Warn("lease: a shard's lock was held for too long, the backends that held it were ended", "shard", shard, "waited", lockWait, "backends", ended)
 	}
+}
+
+func (s *Store) endHolders(ctx context.Context, shard int32) error {
+	ended, err := sharedq.New(s.Pool).TerminateHolders(ctx, shard)
+	if err != nil {
+		return pg.Fault(err)
+	}
+	s.Log.Warn("lease: a shard's lock was held for too long, the backends that held it were ended", "shard", shard, "waited", lockWait, "backends", ended)
+	return nil
 }
 
 const lockNotAvailable = "55P03"

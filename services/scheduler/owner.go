@@ -56,6 +56,7 @@ type envelope struct {
 // call gathers the answers of one request's items.
 type call struct {
 	shard   *shard
+	tenant  int64
 	left    int
 	replies []engine.Effect
 	done    chan error
@@ -173,8 +174,24 @@ func (o *owner) run(ctx context.Context) error {
 
 // hear takes an answer to an ask in.
 func (o *owner) hear(a answer) {
-	if !a.shard.dropped && !a.shard.leaving {
-		o.step(a.shard, a.input)
+	if a.shard.dropped || a.shard.leaving {
+		return
+	}
+	for _, in := range a.input {
+		if loaded, ok := in.(*engine.TenantLoaded); ok && loaded.Elsewhere {
+			o.refuse(loaded.Tenant, a.shard, notOwner(a.shard.id))
+		}
+	}
+	o.step(a.shard, a.input)
+}
+
+// refuse answers the open calls of a tenant to a shard.
+func (o *owner) refuse(tenant int64, s *shard, why error) {
+	for id, c := range o.calls {
+		if c.shard == s && c.tenant == tenant {
+			delete(o.calls, id)
+			c.done <- why
+		}
 	}
 }
 
@@ -382,7 +399,7 @@ func (o *owner) receive(ctx context.Context, s *shard, data []byte) (envelope, m
 		return envelope{}, nil, fault.Invalid("BAD_SHARD_REQUEST", "the request cannot be read")
 	}
 	inputs, reply, err := o.translate(ctx, req)
-	return envelope{s, inputs, &call{shard: s, done: make(chan error, 1)}}, reply, err
+	return envelope{s, inputs, &call{shard: s, tenant: req.GetTenantId(), done: make(chan error, 1)}}, reply, err
 }
 
 // answer is the reply to an envelope whose call is done.

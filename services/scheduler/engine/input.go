@@ -213,6 +213,8 @@ type TenantLoaded struct {
 	Lanes   []LaneLoaded
 	Timers  TimersLoaded
 	Any     bool // the tenant has open runs
+
+	Elsewhere bool // it is in another shard: whoever asked for it here is refused by the shell
 }
 
 // Committed says that every step up to Seq is durable.

@@ -255,7 +255,11 @@ func (s *Shard) apply(input Input) {
 	t := s.tenantFor(input.tenant())
 	s.markTenant(t)
 	if in, ok := input.(*TenantLoaded); ok {
-		s.tenantLoaded(t, in)
+		if in.Elsewhere {
+			delete(s.tenants, t.id)
+		} else {
+			s.tenantLoaded(t, in)
+		}
 		s.answered(in.Asked)
 		return
 	}
