@@ -1,6 +1,9 @@
 package model
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // The assignment model: one task of a run, the owners of its shard one after the other, two dispatchers, and one worker with one slot. A commit is one
 // step here, which the ownership model earns: it is carried out under the store's epoch or ends its owner. What needs no commit is answered by
@@ -233,20 +236,21 @@ func (w *world) take(epoch uint8, at int) {
 	q[mostOrders-1] = order{}
 }
 
-// show tells what differs between actors, for a trace.
+// show describes a world for a trace, as far as it tells why something goes on or does not.
 func (w world) show() string {
+	var text strings.Builder
 	o := w.owners[w.epoch]
-	text := fmt.Sprintf("epoch %d row %v | owner task %v session %d@%d lost %v task's session %d acked %v over %d | worker at %d open %v number %d jobs %v",
+	fmt.Fprintf(&text, "epoch %d row %v | owner task %v session %d@%d lost %v task's session %d acked %v over %d | worker at %d open %v number %d jobs %v",
 		w.epoch, w.store, o.task, o.session, o.at, o.lost, o.taskSession, o.acked, o.over, w.worker.at, w.worker.open, w.worker.number, w.worker.job[1:])
-	for i := 1; i < len(w.dispatcher); i++ {
-		if d := w.dispatcher[i]; d.session != 0 || d.sent != 0 {
-			text += fmt.Sprintf(" | dispatcher %d session %d epoch %d table %03b", i, d.session, d.epoch, d.sent>>1)
+	for i, d := range w.dispatcher {
+		if d.session != 0 || d.sent != 0 {
+			fmt.Fprintf(&text, " | dispatcher %d session %d epoch %d table %03b", i, d.session, d.epoch, d.sent>>1)
 		}
 	}
 	for _, m := range w.net {
 		if m.kind != 0 {
-			text += fmt.Sprintf(" | %+v", m)
+			fmt.Fprintf(&text, " | %+v", m)
 		}
 	}
-	return text
+	return text.String()
 }

@@ -130,24 +130,20 @@ func (w *world) flush(at uint8) {
 // settle takes an owner's verdict in and passes it on to the worker.
 func (r *rules) settle(w world, m message) world {
 	d := &w.dispatcher[m.at]
-	verdict := m.held
 	if !d.alive {
 		return w.failed(m)
 	}
-	{
-		w.detach(m.at, m.epoch)
-		switch {
-		case !r.counts(d, m):
-			verdict = 0
-		case m.news == newsAcknowledged:
-		case m.news == newsStarted:
-			if d.sent&bit(m.id) != 0 {
-				d.begun |= bit(m.id)
-			}
-		default:
-			d.sent &^= bit(m.id)
-			d.begun &^= bit(m.id)
-		}
+	w.detach(m.at, m.epoch)
+	verdict := m.held
+	switch {
+	case !r.counts(d, m):
+		verdict = 0
+	case m.news == newsAcknowledged:
+	case m.news == newsStarted:
+		d.begun |= bit(m.id) & d.sent
+	default:
+		d.sent &^= bit(m.id)
+		d.begun &^= bit(m.id)
 	}
 	if m.late || !w.worker.busy {
 		return w

@@ -1,5 +1,6 @@
 package model
 
+// mostSessions bounds a worker's sessions: more would follow from no fault.
 const mostSessions = 7
 
 // twist is something of the protocol that is left out or done wrong.
@@ -8,21 +9,21 @@ type twist uint32
 const (
 	commitUnfenced twist = 1 << iota
 	ackBeforeCommit
-	supersededApplied
-	slotFreedAtCancel
-	withdrawnUnasked // back in the queue when the withdrawal is sent, not when it is answered
-	sessionIgnored
+	supersededApplied // as if it were the live assignment's
+	slotFreedAtCancel // instead of at the stop
+	withdrawnUnasked  // back in the queue when the withdrawal is sent, not when it is answered
+	sessionIgnored    // by the dispatcher, in orders
 	epochIgnored
-	verdictsUnguarded
-	stoppedUnguarded
-	earlierVerdicts // the worker takes verdicts on what it reported under an earlier session
-	oldListSentAgain
-	triesAlike     // the owner takes a call to open a session however old it is
-	ordersOfAnyTry // the dispatcher takes orders to its session and epoch, whichever try they answer
-	noEvidence     // of a dispatcher's death
-	noProbe        // that names the sessions
-	lossToldOnce   // and never noticed again
-	staleLossTaken // by any owner that still runs
+	verdictsUnguarded // the dispatcher takes verdicts on news from any owner, in any session
+	stoppedUnguarded  // the same for stopped alone
+	earlierVerdicts   // the worker takes verdicts on what it reported under an earlier session
+	oldListSentAgain  // to the next owner, in place of the table as it is then: harmless as long as verdicts are guarded
+	triesAlike        // the owner takes a call to open a session however old it is
+	ordersOfAnyTry    // the dispatcher takes orders to its session and epoch, whichever try they answer
+	noEvidence        // of a dispatcher's death
+	noProbe           // that names the sessions
+	lossToldOnce      // and never noticed again
+	staleLossTaken    // by any owner that still runs
 	ordersOvertake
 )
 
@@ -76,7 +77,7 @@ func (r *rules) protocol() protocol[world] {
 	}
 }
 
-// settled: the task has its end, nothing is held for it, and nobody waits for an answer. A dead worker's task has to be in the queue again.
+// settled says that the task has its end, nothing is held for it, and nobody waits for an answer. A dead worker's task has to be in the queue again.
 func (r *rules) settled(w world) bool {
 	o := w.current()
 	if !o.alive || inFlight(o.task.state) {

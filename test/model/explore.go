@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strings"
 )
 
@@ -194,17 +195,17 @@ func (x *exploration[S]) fail(at int, why string) result {
 	for i := int32(at); i >= 0; i = x.from[i] {
 		way = append(way, i)
 	}
-	for i := len(way) - 1; i >= 0; i-- {
+	for i, at := range slices.Backward(way) {
 		line := ""
 		if i < len(way)-1 {
 			x.protocol.steps(x.states[way[i+1]], func(a action, _ certainty, next S) {
-				if line == "" && next == x.states[way[i]] {
+				if line == "" && next == x.states[at] {
 					line = a.String()
 				}
 			})
 		}
 		if x.show != nil {
-			line = strings.TrimSpace(line + "\n      " + x.show(x.states[way[i]]))
+			line = strings.TrimSpace(line + "\n      " + x.show(x.states[at]))
 		}
 		if line != "" {
 			r.trace = append(r.trace, line)

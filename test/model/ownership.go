@@ -149,7 +149,7 @@ func (w shardWorld) show() string {
 		w.epoch, w.owner, w.clean, w.inserted, w.recorded, w.count, w.schedulers[1:], w.backends, w.seats[1:])
 }
 
-// settled: the call is answered and the task has its result. A world that has used up its epochs is left alone.
+// settled says that the call is answered and the task has its result. A world that has used up its epochs is left alone.
 func (r *ownershipRules) settled(w shardWorld) bool {
 	if w.epoch == r.epochs {
 		return true
