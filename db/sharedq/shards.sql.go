@@ -73,18 +73,26 @@ func (q *Queries) MoveTenant(ctx context.Context, arg MoveTenantParams) (int64, 
 
 const releaseShards = `-- name: ReleaseShards :exec
 UPDATE shards SET owner = CASE WHEN $1::boolean THEN NULL ELSE owner END, address = '', expires_at = '-infinity'
-WHERE owner = $2::uuid AND (id = ANY ($3::int[]) OR cardinality($3::int[]) = 0)
+WHERE owner = $2::uuid
+  AND (cardinality($3::int[]) = 0 OR EXISTS (SELECT FROM unnest($3::int[], $4::bigint[]) AS handed (id, epoch) WHERE handed.id = shards.id AND handed.epoch = shards.epoch))
 `
 
 type ReleaseShardsParams struct {
 	Clean    bool
 	TheOwner flow.ID
 	Shards   []int32
+	Epochs   []int64
 }
 
-// Gives shards back at once; with no list, all of the owner's. An owner that could not record everything stays named, so that its successor waits for the workers.
+// Gives shards back at once, unless they have been taken again since; with no list, all of the owner's. An owner that could not record everything stays named,
+// so that its successor waits for the workers.
 func (q *Queries) ReleaseShards(ctx context.Context, arg ReleaseShardsParams) error {
-	_, err := q.db.Exec(ctx, releaseShards, arg.Clean, arg.TheOwner, arg.Shards)
+	_, err := q.db.Exec(ctx, releaseShards,
+		arg.Clean,
+		arg.TheOwner,
+		arg.Shards,
+		arg.Epochs,
+	)
 	return err
 }
 

@@ -68,6 +68,37 @@ func TestLostAnswerAndRetryVerdict(t *testing.T) {
 	}
 }
 
+// A result that was under way when its session broke was listed with the next one, so that one has to hear the result as well.
+func TestAnswerOfAnEarlierSessionIsAskedForAgain(t *testing.T) {
+	b := setup(t)
+	k := newBlocker()
+	b.start(WithWorkflows(k.wf))
+	run, err := k.wf.Trigger(b.ctx, b.client, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.receive("the start", k.started)
+	b.until("the start is reported", func(s *faketenon.Seen) bool { return len(s.Batches) == 1 })
+	entered, release := b.server.Gate(workersv1connect.WorkerServiceReportProcedure)
+	close(k.release)
+	b.receive("the result", entered)
+	b.server.BreakSessions()
+	b.until("the worker is back", func(s *faketenon.Seen) bool { return len(s.Listens) == 2 })
+	release()
+	b.until("the result is reported again", func(s *faketenon.Seen) bool {
+		results := 0
+		for _, batch := range s.Batches {
+			if batch[0].GetCompleted() != nil {
+				results++
+			}
+		}
+		return results == 2
+	})
+	if out, err := run.Result(b.ctx); err != nil || out != 7 {
+		t.Fatalf("got %d, %v", out, err)
+	}
+}
+
 func TestRefusedOutputFailsTheTask(t *testing.T) {
 	b := setup(t, func(s *faketenon.Server) {
 		s.PayloadLimit = 100

@@ -26,7 +26,7 @@ type World interface {
 	// Renew, Take and Release are those of lease.Store.
 	Renew() (own []lease.Lease, all []lease.Standing, err error)
 	Take(shard int32, gone flow.ID) (lease.Lease, bool, error)
-	Release(shards []int32, clean bool) error
+	Release(leases []lease.Lease, clean bool) error
 	// OpenTenants lists the tenants of a shard that have open runs.
 	OpenTenants(shard int32) []int64
 	// Background runs work later, as an event of the Drive's process.
@@ -279,8 +279,8 @@ func (d driven) takeShard(_ context.Context, shard int32, gone flow.ID) (lease.L
 	return d.world.Take(shard, gone)
 }
 
-func (d driven) giveBack(_ context.Context, shards []int32, clean bool) error {
-	return d.world.Release(shards, clean)
+func (d driven) giveBack(_ context.Context, leases []lease.Lease, clean bool) error {
+	return d.world.Release(leases, clean)
 }
 
 func (d driven) openTenants(_ context.Context, shards []int32) ([]schedulerq.TenantShard, error) {

@@ -229,8 +229,8 @@ func (s *scheduling) Take(shard int32, gone flow.ID) (lease.Lease, bool, error) 
 	return s.w.store.take(s, shard, gone)
 }
 
-func (s *scheduling) Release(shards []int32, clean bool) error {
-	return s.w.store.release(s, shards, clean)
+func (s *scheduling) Release(leases []lease.Lease, clean bool) error {
+	return s.w.store.release(s, leases, clean)
 }
 
 func (s *scheduling) OpenTenants(shard int32) []int64 { return s.w.store.openTenants(shard) }

@@ -275,13 +275,14 @@ func (s *store) renew(by *scheduling) ([]lease.Lease, []lease.Standing, error) {
 	return own, all, nil
 }
 
-func (s *store) release(by *scheduling, shards []int32, clean bool) error {
+func (s *store) release(by *scheduling, leases []lease.Lease, clean bool) error {
 	if s.w.once(Refused, 8) {
 		return errRefused()
 	}
 	for i := range s.leases {
 		l := &s.leases[i]
-		if l.owner != by.id || len(shards) > 0 && !slices.Contains(shards, int32(i)) { //nolint:gosec // small
+		meant := func(given lease.Lease) bool { return given.Shard == int32(i) && given.Epoch == l.epoch } //nolint:gosec // small
+		if l.owner != by.id || len(leases) > 0 && !slices.ContainsFunc(leases, meant) {
 			continue
 		}
 		s.w.notef("%s gives shard %d back, clean %v", by.name, i, clean)

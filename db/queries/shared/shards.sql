@@ -43,9 +43,11 @@ FROM shards s LEFT JOIN kept ON kept.id = s.id
 ORDER BY s.id;
 
 -- name: ReleaseShards :exec
--- Gives shards back at once; with no list, all of the owner's. An owner that could not record everything stays named, so that its successor waits for the workers.
+-- Gives shards back at once, unless they have been taken again since; with no list, all of the owner's. An owner that could not record everything stays named,
+-- so that its successor waits for the workers.
 UPDATE shards SET owner = CASE WHEN @clean::boolean THEN NULL ELSE owner END, address = '', expires_at = '-infinity'
-WHERE owner = @the_owner::uuid AND (id = ANY (@shards::int[]) OR cardinality(@shards::int[]) = 0);
+WHERE owner = @the_owner::uuid
+  AND (cardinality(@shards::int[]) = 0 OR EXISTS (SELECT FROM unnest(@shards::int[], @epochs::bigint[]) AS handed (id, epoch) WHERE handed.id = shards.id AND handed.epoch = shards.epoch));
 
 -- name: MoveTenant :execrows
 -- Under the exclusive locks of both shards.
