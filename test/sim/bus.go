@@ -106,11 +106,24 @@ func (w *world) isCut(p *process) bool {
 
 // directory is lease.Directory: what a process believes of the owners.
 type directory struct {
-	epochs map[int32]int64
-	tries  []*try
+	tenants map[int64]int32
+	epochs  map[int32]int64
+	tries   []*try
 }
 
-func newDirectory() *directory { return &directory{epochs: make(map[int32]int64)} }
+func newDirectory() *directory {
+	return &directory{tenants: make(map[int64]int32), epochs: make(map[int32]int64)}
+}
+
+// shard is where a tenant is, as far as is known here.
+func (d *directory) shard(w *world, tenant int64) int32 {
+	shard, known := d.tenants[tenant]
+	if !known {
+		shard = w.shardOf(tenant)
+		d.tenants[tenant] = shard
+	}
+	return shard
+}
 
 func (d *directory) moved(shard int32, epoch int64) {
 	d.epochs[shard] = max(d.epochs[shard], epoch)
@@ -172,7 +185,7 @@ func (c *call) send() {
 		return
 	}
 	w := c.w
-	t := &try{call: c, shard: w.shardOf(c.tenant)}
+	t := &try{call: c, shard: c.dir.shard(w, c.tenant)}
 	epoch, known := c.dir.epochs[t.shard]
 	if !known {
 		epoch = w.store.leases[t.shard].epoch
@@ -259,6 +272,9 @@ func (t *try) end(data []byte, err error) {
 	}
 	if c.dir.epochs[t.shard] <= t.epoch {
 		delete(c.dir.epochs, t.shard)
+	}
+	if fault.HasReason(err, lease.ReasonNotOwner) {
+		delete(c.dir.tenants, c.tenant)
 	}
 	if c.req.GetReplay() != nil && !fault.HasReason(err, bus.ReasonNoResponder) && !fault.HasReason(err, lease.ReasonNotOwner) {
 		c.done(nil, 0, err)

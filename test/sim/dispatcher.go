@@ -53,6 +53,7 @@ type session struct {
 	number   int64
 	conn     *conn
 	replaced int64
+	shard    int32
 	epoch    int64 // 0: being attached
 	wanted   int64
 	pending  []pendingOrder
@@ -248,7 +249,7 @@ func (d *dispatcher) attached(ses *session, shard int32, epoch int64) bool {
 		return false
 	}
 	d.w.notef("%s attaches session %s.%d to epoch %d with %d assignments", d.name, ses.seat.worker.name, ses.number, epoch, len(ses.seat.sent))
-	ses.epoch = epoch
+	ses.shard, ses.epoch = shard, epoch
 	if !ses.conn.opened {
 		ses.conn.opened = true
 		ses.conn.push(func() { ses.seat.worker.opened(ses.conn) })
@@ -286,7 +287,7 @@ func (d *dispatcher) sessionsWanted(shard int32, epoch int64) {
 	d.census[shard] = max(d.census[shard], epoch)
 	d.directory.moved(shard, epoch)
 	for _, st := range d.workers {
-		if st.session != nil && st.session.epoch != 0 && d.w.shardOf(st.tenant) == shard {
+		if st.session != nil && st.session.epoch != 0 && st.session.shard == shard {
 			d.detach(st, epoch)
 		}
 	}
@@ -351,6 +352,12 @@ func (d *dispatcher) heartbeat(x *worker, number int64) bool {
 		return false
 	}
 	st.heard = d.w.now
+	if x.draining && !st.draining {
+		st.draining = true
+		d.tell(st.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_DrainWorker{
+			DrainWorker: &busv1.DrainWorker{WorkerId: slices.Clone(st.id[:]), Session: number},
+		}})
+	}
 	return true
 }
 
@@ -365,7 +372,7 @@ func (d *dispatcher) close(ses *session, silent bool) {
 		st.session = nil
 	}
 	ses.conn.close(d)
-	d.loseSession(st, ses.number, silent)
+	d.loseSession(st, ses.number, silent || st.draining && len(st.sent) == 0)
 	if ses.epoch == 0 && ses.replaced != 0 {
 		d.loseSession(st, ses.replaced, false)
 	}

@@ -31,12 +31,14 @@ const (
 	Replay                           // callers replay
 	Repeat                           // callers repeat calls, and workers their results
 	CutDispatcher                    // a dispatcher is cut off from the bus
+	Move                             // tenants move to other shards
+	Drain                            // a worker ends in order
 	AllFaults     = 1<<iota - 1
 )
 
 var faultNames = []string{
 	"crash", "halt", "leave", "partition", "lost-outcome", "refused", "slow-store", "lose", "double", "delay", "reorder", "drift", "die", "break",
-	"dispatcher-die", "cancel", "replay", "repeat", "cut-dispatcher",
+	"dispatcher-die", "cancel", "replay", "repeat", "cut-dispatcher", "move", "drain",
 }
 
 // String lists the faults by name.
@@ -82,8 +84,11 @@ func NewScenario(seed uint64) Scenario {
 		}
 	}
 	// Faults that came later are drawn apart, so that a seed keeps its world.
-	if later := rand.New(rand.NewPCG(seed, 78)); later.IntN(3) == 0 { //nolint:gosec // a test's chance
-		sc.Faults |= CutDispatcher
+	later := rand.New(rand.NewPCG(seed, 78)) //nolint:gosec // a test's chance
+	for _, f := range []Faults{CutDispatcher, Move, Drain} {
+		if later.IntN(3) == 0 {
+			sc.Faults |= f
+		}
 	}
 	if rnd.IntN(3) == 0 {
 		sc.Faults &^= unquiet

@@ -203,7 +203,7 @@ func (s *scheduling) Begin(c *scheduler.Commit) { s.w.store.begin(s, c) }
 
 func (s *scheduling) Write(c *scheduler.Commit) error { return s.w.store.writeNow(s, c) }
 
-func (s *scheduling) Look(_ int32, ask engine.Ask, answer func(engine.Input)) {
+func (s *scheduling) Look(shard int32, ask engine.Ask, answer func(engine.Input)) {
 	w := s.w
 	wait := w.between(100, 2*millisecond)
 	if w.once(Refused, 6) || w.once(SlowStore, 6) {
@@ -217,6 +217,11 @@ func (s *scheduling) Look(_ int32, ask engine.Ask, answer func(engine.Input)) {
 		w.after(w.between(50, 2*millisecond), &s.process, "", then)
 	}
 	w.after(wait, &s.process, "", func() {
+		if a, ok := ask.(*engine.AskTenant); ok && w.shardOf(a.Tenant) != shard {
+			answer(&engine.TenantLoaded{Tenant: a.Tenant, Asked: a.Asked, Elsewhere: true})
+			s.settle()
+			return
+		}
 		w.store.answer(ask, pause, func(in engine.Input) {
 			w.after(w.between(50, millisecond), &s.process, "", func() { answer(in); s.settle() })
 		})

@@ -70,6 +70,8 @@ type worker struct {
 	heard  int64 // when it was last in touch
 	away   int64 // since when it is not; 0: it is
 	jobs   []*job
+
+	draining bool // it takes nothing more, and ends when it has nothing left
 }
 
 func (w *world) newWorker(tenant int64, name string, slots int) *worker {
@@ -81,6 +83,7 @@ func (w *world) newWorker(tenant int64, name string, slots int) *worker {
 
 func (x *worker) begin() {
 	x.id, x.number, x.conn, x.open, x.heard, x.away, x.jobs = x.w.newID(), 0, nil, false, x.w.now, x.w.now, nil
+	x.draining = false
 	x.w.after(x.w.between(0, second), &x.process, "", x.connect)
 	x.w.after(grace/4, &x.process, "", x.beat)
 }
@@ -97,6 +100,38 @@ func (x *worker) die() {
 		x.dispatcherNotices(c, second)
 	}
 	w.after(w.between(100*millisecond, 8*second), nil, "", func() {
+		if x.dead {
+			x.replace()
+		}
+	})
+}
+
+// drain is the end of a worker in order: it says so, gives back what comes from now on, and leaves when it has nothing left, or its patience with its tasks ends.
+func (x *worker) drain() {
+	if x.draining {
+		return
+	}
+	x.w.notef("%s drains", x.name)
+	x.draining = true
+	x.beatOnce()
+	x.leaveWhenDone(x.w.now + 10*second)
+}
+
+func (x *worker) leaveWhenDone(latest int64) {
+	w := x.w
+	if len(x.jobs) > 0 && w.now < latest {
+		w.after(100*millisecond, &x.process, "", func() { x.leaveWhenDone(latest) })
+		return
+	}
+	w.notef("%s leaves", x.name)
+	x.jobs = nil
+	c := x.conn
+	w.kill(&x.process)
+	x.conn = nil
+	if c != nil {
+		x.dispatcherNotices(c, second)
+	}
+	w.after(w.between(100*millisecond, 2*second), nil, "", func() {
 		if x.dead {
 			x.replace()
 		}
@@ -204,7 +239,11 @@ func (x *worker) beat() {
 		}
 		return
 	}
-	c := x.conn
+	x.beatOnce()
+}
+
+func (x *worker) beatOnce() {
+	w, c := x.w, x.conn
 	if c == nil || c.d.dead {
 		return
 	}
@@ -234,6 +273,10 @@ func (x *worker) drop(j *job) {
 func (x *worker) assigned(c *conn, o *busv1.OrderedAssignment) {
 	id := flow.ID(o.GetAssignmentId())
 	if x.find(id) != nil {
+		return
+	}
+	if x.draining {
+		x.disown(id)
 		return
 	}
 	j := &job{order: o, id: id}

@@ -302,6 +302,8 @@ func (w *world) trouble() {
 		switch {
 		case w.once(DispatcherDie, 3):
 			w.dispatchers[w.rnd.IntN(len(w.dispatchers))].crash()
+		case w.once(Move, 2):
+			w.store.move(1+w.rnd.Int64N(int64(w.sc.Tenants)), int32(w.rnd.IntN(w.sc.Shards))) //nolint:gosec // small
 		case w.once(CutDispatcher, 2):
 			d := w.dispatchers[w.rnd.IntN(len(w.dispatchers))]
 			w.notef("%s is cut off", d.name)
@@ -314,6 +316,8 @@ func (w *world) trouble() {
 		case x.dead:
 		case w.once(Die, 4):
 			x.die()
+		case w.once(Drain, 4):
+			x.drain()
 		case w.once(Break, 2):
 			x.cutStream()
 		}
