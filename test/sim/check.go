@@ -16,7 +16,7 @@ type checker struct {
 	promised map[engine.RunKey]bool
 	executed map[flow.ID]bool // assignments whose code has run
 	ends     map[rowKey]ending
-	progress int64 // when a task has last ended
+	progress int64 // when a task or an attempt has last ended
 }
 
 type rowKey struct {

@@ -53,6 +53,7 @@ func (r *rows) write(c engine.Change) error {
 	case *engine.FinishRun:
 		return r.finish(c.Rows)
 	case *engine.AddAttempt:
+		r.w.check.progress = r.w.now // there are only so many of a task
 		r.attempts = append(r.attempts, *c)
 		r.ended[c.Assignment] = c.Outcome
 	case *engine.PutSession:
