@@ -32,7 +32,7 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	root.AddCommand(devCommand(), demoCommand(), serveCommand(), migrateCommand(), keysCommand(), natsCommand())
+	root.AddCommand(devCommand(), demoCommand(), serveCommand(), migrateCommand(), keysCommand(), tenantsCommand(), natsCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		stop()
 		fmt.Fprintln(os.Stderr, "tenond:", explain(err))

@@ -33,20 +33,66 @@ func (q *Queries) LockShardExclusive(ctx context.Context, shard int32) error {
 	return err
 }
 
+const moveEpochs = `-- name: MoveEpochs :exec
+WITH above AS (SELECT max(epoch) AS epoch FROM shards WHERE id IN ($2::int, $1::int)),
+  before AS (SELECT owner FROM shards WHERE id = $2::int)
+UPDATE shards SET epoch = above.epoch + CASE WHEN id = $1::int THEN 2 ELSE 1 END, owner = coalesce(shards.owner, before.owner)
+FROM above, before WHERE id IN ($2::int, $1::int)
+`
+
+type MoveEpochsParams struct {
+	ToShard   int32
+	FromShard int32
+}
+
+// Ends the epochs of both shards' owners, and lets the one that a tenant moves to go above the other, so that a tenant's epochs rise wherever it is. A shard
+// without an owner is no longer clean: the owner that the tenant comes from may have sent what is not recorded.
+func (q *Queries) MoveEpochs(ctx context.Context, arg MoveEpochsParams) error {
+	_, err := q.db.Exec(ctx, moveEpochs, arg.ToShard, arg.FromShard)
+	return err
+}
+
+const moveTenant = `-- name: MoveTenant :execrows
+UPDATE tenant_shards SET shard = $1 WHERE tenant_id = $2 AND shard = $3
+`
+
+type MoveTenantParams struct {
+	ToShard   int32
+	TenantID  int64
+	FromShard int32
+}
+
+// Under the exclusive locks of both shards.
+func (q *Queries) MoveTenant(ctx context.Context, arg MoveTenantParams) (int64, error) {
+	result, err := q.db.Exec(ctx, moveTenant, arg.ToShard, arg.TenantID, arg.FromShard)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const releaseShards = `-- name: ReleaseShards :exec
 UPDATE shards SET owner = CASE WHEN $1::boolean THEN NULL ELSE owner END, address = '', expires_at = '-infinity'
-WHERE owner = $2::uuid AND (id = ANY ($3::int[]) OR cardinality($3::int[]) = 0)
+WHERE owner = $2::uuid
+  AND (cardinality($3::int[]) = 0 OR EXISTS (SELECT FROM unnest($3::int[], $4::bigint[]) AS handed (id, epoch) WHERE handed.id = shards.id AND handed.epoch = shards.epoch))
 `
 
 type ReleaseShardsParams struct {
 	Clean    bool
 	TheOwner flow.ID
 	Shards   []int32
+	Epochs   []int64
 }
 
-// Gives shards back at once; with no list, all of the owner's. An owner that could not record everything stays named, so that its successor waits for the workers.
+// Gives shards back at once, unless they have been taken again since; with no list, all of the owner's. An owner that could not record everything stays named,
+// so that its successor waits for the workers.
 func (q *Queries) ReleaseShards(ctx context.Context, arg ReleaseShardsParams) error {
-	_, err := q.db.Exec(ctx, releaseShards, arg.Clean, arg.TheOwner, arg.Shards)
+	_, err := q.db.Exec(ctx, releaseShards,
+		arg.Clean,
+		arg.TheOwner,
+		arg.Shards,
+		arg.Epochs,
+	)
 	return err
 }
 
@@ -119,11 +165,9 @@ func (q *Queries) ShardEpoch(ctx context.Context, id int32) (ShardEpochRow, erro
 }
 
 const shardOfTenant = `-- name: ShardOfTenant :one
-
 SELECT shard FROM tenant_shards WHERE tenant_id = $1
 `
 
-// Shard ownership.
 func (q *Queries) ShardOfTenant(ctx context.Context, tenantID int64) (int32, error) {
 	row := q.db.QueryRow(ctx, shardOfTenant, tenantID)
 	var shard int32
@@ -199,6 +243,24 @@ func (q *Queries) Takeable(ctx context.Context, arg TakeableParams) (bool, error
 	var takeable bool
 	err := row.Scan(&takeable)
 	return takeable, err
+}
+
+const tenantBySlug = `-- name: TenantBySlug :one
+
+SELECT t.id, s.shard FROM tenants t JOIN tenant_shards s ON s.tenant_id = t.id WHERE t.slug = $1
+`
+
+type TenantBySlugRow struct {
+	ID    int64
+	Shard int32
+}
+
+// Shard ownership.
+func (q *Queries) TenantBySlug(ctx context.Context, slug string) (TenantBySlugRow, error) {
+	row := q.db.QueryRow(ctx, tenantBySlug, slug)
+	var i TenantBySlugRow
+	err := row.Scan(&i.ID, &i.Shard)
+	return i, err
 }
 
 const terminateHolders = `-- name: TerminateHolders :one

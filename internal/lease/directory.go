@@ -18,8 +18,13 @@ import (
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 )
 
-// ReasonNotOwner is the fault's reason when a process that was asked no longer owns the shard under that epoch.
-const ReasonNotOwner = "NOT_SHARD_OWNER"
+// Reasons of faults.
+const (
+	// ReasonNotOwner is given when a process that was asked no longer owns the shard under that epoch, or the tenant is in another shard.
+	ReasonNotOwner = "NOT_SHARD_OWNER"
+	// ReasonOwnerMoved is given when the owner was followed by another while it had the call.
+	ReasonOwnerMoved = "OWNER_MOVED"
+)
 
 // Subject is where the owner of a shard listens under an epoch.
 func Subject(shard int32, epoch int64) string {
@@ -44,7 +49,7 @@ type try struct {
 }
 
 // errMoved ends tries whose owner has a successor. A replay, which may have been carried out, ends with it.
-var errMoved = fault.Unavailable("OWNER_MOVED", "the tenant's scheduler was replaced while it had the call: look whether it was carried out, then send it again")
+var errMoved = fault.Unavailable(ReasonOwnerMoved, "the tenant's scheduler was replaced while it had the call: look whether it was carried out, then send it again")
 
 // NewDirectory reads from the pool.
 func NewDirectory(pool *pgxpool.Pool) *Directory {
@@ -71,9 +76,9 @@ func (d *Directory) Find(ctx context.Context, tenantID int64) (shard int32, epoc
 		return 0, 0, pg.Fault(err)
 	}
 	d.mu.Lock()
-	d.epochs[shard] = row.Epoch
-	d.mu.Unlock()
-	return shard, row.Epoch, nil
+	defer d.mu.Unlock()
+	d.epochs[shard] = max(d.epochs[shard], row.Epoch) // a new owner may have spoken while the lease was read
+	return shard, d.epochs[shard], nil
 }
 
 func (d *Directory) shard(ctx context.Context, tenantID int64) (int32, error) {
@@ -106,6 +111,13 @@ func (d *Directory) forget(shard int32, epoch int64) {
 	if d.epochs[shard] <= epoch {
 		delete(d.epochs, shard)
 	}
+}
+
+// forgetTenant drops what is remembered of a tenant's shard: its owner says that the tenant is elsewhere.
+func (d *Directory) forgetTenant(tenantID int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.tenants, tenantID)
 }
 
 // Moved notes that a shard has a new owner, as that has said. Requests to the owners before it are not waited for any longer: one that died or was
@@ -168,15 +180,10 @@ func (c *Caller) Call(ctx context.Context, tenantID int64, req *busv1.ShardReque
 	for pause := firstPause; ; pause = min(pause*2, longest) {
 		shard, epoch, err := c.Directory.Find(ctx, tenantID)
 		if err == nil {
-			var answer []byte
-			if answer, err = c.try(ctx, shard, epoch, data, req.GetAwait() != nil); err == nil {
-				reply := new(busv1.ShardReply)
-				if err := proto.Unmarshal(answer, reply); err != nil {
-					return nil, 0, fmt.Errorf("decode shard reply: %w", err)
-				}
+			var reply *busv1.ShardReply
+			if reply, err = c.try(ctx, tenantID, shard, epoch, data, req.GetAwait() != nil); err == nil {
 				return reply, epoch, nil
 			}
-			c.Directory.forget(shard, epoch)
 			if req.GetReplay() != nil && !fault.HasReason(err, bus.ReasonNoResponder) && !fault.HasReason(err, ReasonNotOwner) {
 				return nil, 0, err
 			}
@@ -193,6 +200,21 @@ func (c *Caller) Call(ctx context.Context, tenantID int64, req *busv1.ShardReque
 		case <-time.After(pause):
 		}
 	}
+}
+
+// CallOnce sends a request to the tenant's present owner, once. It is for news that would be old by the time another owner hears it.
+func (c *Caller) CallOnce(ctx context.Context, tenantID int64, req *busv1.ShardRequest) (*busv1.ShardReply, int64, error) {
+	req.TenantId = tenantID
+	data, err := proto.Marshal(req)
+	if err != nil {
+		return nil, 0, fmt.Errorf("encode shard request: %w", err)
+	}
+	shard, epoch, err := c.Directory.Find(ctx, tenantID)
+	if err != nil {
+		return nil, 0, err
+	}
+	reply, err := c.try(ctx, tenantID, shard, epoch, data, false)
+	return reply, epoch, err
 }
 
 // again prepares a request to be sent once more after it failed with err, which is nil afterwards when there is no reason to wait. A trigger that may
@@ -214,8 +236,8 @@ func again(req *busv1.ShardRequest, data []byte, err error) ([]byte, error) {
 	return data, err
 }
 
-// try sends a request once. One that waits for runs to end may take as long as its caller does.
-func (c *Caller) try(ctx context.Context, shard int32, epoch int64, data []byte, patient bool) ([]byte, error) {
+// try sends a request once. One that waits for runs to end may take as long as its caller does. After a failure the lease is read anew.
+func (c *Caller) try(ctx context.Context, tenantID int64, shard int32, epoch int64, data []byte, patient bool) (*busv1.ShardReply, error) {
 	if !patient {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, oneTry)
@@ -225,8 +247,19 @@ func (c *Caller) try(ctx context.Context, shard int32, epoch int64, data []byte,
 	defer stop(nil)
 	defer c.Directory.watch(shard, &try{epoch: epoch, stop: stop})()
 	answer, err := c.Bus.Request(waiting, Subject(shard, epoch), data)
-	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(waiting), errMoved) {
-		return nil, errMoved
+	if err != nil {
+		c.Directory.forget(shard, epoch)
+		if fault.HasReason(err, ReasonNotOwner) {
+			c.Directory.forgetTenant(tenantID)
+		}
+		if ctx.Err() == nil && errors.Is(context.Cause(waiting), errMoved) {
+			return nil, errMoved
+		}
+		return nil, err //nolint:wrapcheck // a fault already
 	}
-	return answer, err //nolint:wrapcheck // a fault already
+	reply := new(busv1.ShardReply)
+	if err := proto.Unmarshal(answer, reply); err != nil {
+		return nil, fmt.Errorf("decode shard reply: %w", err)
+	}
+	return reply, nil
 }

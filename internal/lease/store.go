@@ -60,12 +60,19 @@ func (s *Store) Take(ctx context.Context, shard int32, gone flow.ID) (lease Leas
 		if !isServer || refused.Code != lockNotAvailable || try == lockTries {
 			return lease, ok, pg.Fault(err)
 		}
-		ended, err := sharedq.New(s.Pool).TerminateHolders(ctx, shard)
-		if err != nil {
-			return lease, false, pg.Fault(err)
+		if err := s.endHolders(ctx, shard); err != nil {
+			return lease, false, err
 		}
-		s.Log.Warn("lease: a shard's lock was held for too long, the backends that held it were ended", "shard", shard, "waited", lockWait, "backends", ended)
 	}
+}
+
+func (s *Store) endHolders(ctx context.Context, shard int32) error {
+	ended, err := sharedq.New(s.Pool).TerminateHolders(ctx, shard)
+	if err != nil {
+		return pg.Fault(err)
+	}
+	s.Log.Warn("lease: a shard's lock was held for too long, the backends that held it were ended", "shard", shard, "waited", lockWait, "backends", ended)
+	return nil
 }
 
 const lockNotAvailable = "55P03"
@@ -113,11 +120,13 @@ func (s *Store) Renew(ctx context.Context) (own []Lease, all []Standing, err err
 	return own, all, nil
 }
 
-// Release gives shards of the process back, for others to take at once; with no list, all of them. clean says that every assignment is recorded; then the next owner
-// need not wait for the workers to say what they run.
-func (s *Store) Release(ctx context.Context, shards []int32, clean bool) error {
-	if shards == nil {
-		shards = []int32{} // nil would be NULL
+// Release gives leases of the process back, for others to take the shards at once; with no list, all of them. One whose shard the process has taken again
+// since, under another epoch, is left alone. clean says that every assignment is recorded; then the next owner need not wait for the workers to say what
+// they run.
+func (s *Store) Release(ctx context.Context, leases []Lease, clean bool) error {
+	p := sharedq.ReleaseShardsParams{Clean: clean, TheOwner: s.Owner, Shards: []int32{}, Epochs: []int64{}} // nil would be NULL
+	for _, l := range leases {
+		p.Shards, p.Epochs = append(p.Shards, l.Shard), append(p.Epochs, l.Epoch)
 	}
-	return pg.Fault(sharedq.New(s.Pool).ReleaseShards(ctx, sharedq.ReleaseShardsParams{Clean: clean, TheOwner: s.Owner, Shards: shards}))
+	return pg.Fault(sharedq.New(s.Pool).ReleaseShards(ctx, p))
 }

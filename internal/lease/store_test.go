@@ -59,10 +59,12 @@ func TestReleasedShardsAreFreeAtOnce(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)
 	a, b := owner(t, pool), owner(t, pool)
+	var mine []lease.Lease
 	for shard := range int32(3) {
-		take(t, a, shard, flow.ID{})
+		l, _ := take(t, a, shard, flow.ID{})
+		mine = append(mine, l)
 	}
-	if err := a.Release(t.Context(), []int32{0}, true); err != nil {
+	if err := a.Release(t.Context(), mine[:1], true); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Release(t.Context(), nil, false); err != nil {
@@ -72,6 +74,27 @@ func TestReleasedShardsAreFreeAtOnce(t *testing.T) {
 		if l, ok := take(t, b, int32(shard), flow.ID{}); !ok || l.Clean != clean {
 			t.Errorf("shard %d: %+v, %v; want clean %v", shard, l, ok, clean)
 		}
+	}
+}
+
+// A release that is late must not give back what its process owns under a later epoch, whose assignments it knows nothing of.
+func TestALateReleaseLeavesALaterEpochAlone(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t)
+	a, b := owner(t, pool), owner(t, pool)
+	first, _ := take(t, a, 6, flow.ID{})
+	again, _ := take(t, a, 6, flow.ID{})
+	if err := a.Release(t.Context(), []lease.Lease{first}, true); err != nil {
+		t.Fatal(err)
+	}
+	if l, ok := take(t, b, 6, flow.ID{}); ok {
+		t.Fatalf("the shard of a living owner was taken: %+v", l)
+	}
+	if err := a.Release(t.Context(), []lease.Lease{again}, true); err != nil {
+		t.Fatal(err)
+	}
+	if l, ok := take(t, b, 6, flow.ID{}); !ok || !l.Clean {
+		t.Errorf("a shard given back: %+v, %v", l, ok)
 	}
 }
 

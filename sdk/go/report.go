@@ -234,7 +234,13 @@ func (p *reporter) send(ctx context.Context, batch []*pendingReport) error {
 		return err
 	}
 	p.w.touch()
+	_, now := p.w.address()
 	for i, item := range batch {
+		if now != session {
+			// Listening anew it listed the assignment, perhaps at another server, whose table only an answer given there clears.
+			p.again(item, time.Time{})
+			continue
+		}
 		p.settle(item, res.GetAnswers()[i])
 	}
 	return nil

@@ -1,6 +1,7 @@
 package tenon
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"sync"
@@ -63,6 +64,37 @@ func TestLostAnswerAndRetryVerdict(t *testing.T) {
 	// The same again, now with the answer to the result itself lost: the server knows the assignment no more and says so.
 	b.server.Fail(workersv1connect.WorkerServiceReportProcedure, 2, connect.CodeUnavailable, true)
 	if out, err := wf.TriggerAndWait(b.ctx, b.client, 0); err != nil || out != 2 {
+		t.Fatalf("got %d, %v", out, err)
+	}
+}
+
+// A result that was under way when its session broke was listed with the next one, so that one has to hear the result as well.
+func TestAnswerOfAnEarlierSessionIsAskedForAgain(t *testing.T) {
+	b := setup(t)
+	k := newBlocker()
+	b.start(WithWorkflows(k.wf))
+	run, err := k.wf.Trigger(b.ctx, b.client, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.receive("the start", k.started)
+	b.until("the start is reported", func(s *faketenon.Seen) bool { return len(s.Batches) == 1 })
+	entered, release := b.server.Gate(workersv1connect.WorkerServiceReportProcedure)
+	close(k.release)
+	b.receive("the result", entered)
+	b.server.BreakSessions()
+	b.until("the worker is back", func(s *faketenon.Seen) bool { return len(s.Listens) == 2 })
+	release()
+	b.until("the result is reported again", func(s *faketenon.Seen) bool {
+		results := 0
+		for _, batch := range s.Batches {
+			if batch[0].GetCompleted() != nil {
+				results++
+			}
+		}
+		return results == 2
+	})
+	if out, err := run.Result(b.ctx); err != nil || out != 7 {
 		t.Fatalf("got %d, %v", out, err)
 	}
 }
@@ -311,5 +343,25 @@ func TestWithdrawal(t *testing.T) {
 	// The server offers it again, and now it runs.
 	if out, err := run.Result(b.ctx); err != nil || out != 1000 || ran.Load() != 1 {
 		t.Fatalf("got %d, %v after %d starts", out, err, ran.Load())
+	}
+}
+
+// The server believes that the worker has assignments that it does not have, and hears so.
+func TestUnknownAssignmentsAreDisowned(t *testing.T) {
+	b := setup(t)
+	b.start(WithWorkflows(NewTask("any", func(Context, int) (int, error) { return 0, nil })))
+	asked, cancelled := bytes.Repeat([]byte{1}, 16), bytes.Repeat([]byte{2}, 16)
+	b.server.Send(&workersv1.ListenResponse{Withdrawals: [][]byte{asked}, Cancels: []*workersv1.Cancel{{AssignmentId: cancelled}}})
+	for _, id := range [][]byte{asked, cancelled} {
+		b.until("the answer", func(s *faketenon.Seen) bool {
+			for _, batch := range s.Batches {
+				for _, r := range batch {
+					if r.GetWithdrawn() != nil && bytes.Equal(r.GetAssignmentId(), id) {
+						return true
+					}
+				}
+			}
+			return false
+		})
 	}
 }

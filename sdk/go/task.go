@@ -272,14 +272,23 @@ func (w *Worker) limit() int {
 	return w.payloadLimit
 }
 
-// withdraw gives an assignment back if its code has not started, and else says that it has. One that is not here can't be answered:
-// the server takes it back with the session.
+// withdraw gives an assignment back if its code has not started, and else says that it has.
 func (w *Worker) withdraw(id []byte) {
 	w.mu.Lock()
 	t := w.tasks[idOf(id)]
 	w.mu.Unlock()
-	if t != nil && !t.giveBack() {
+	switch {
+	case t == nil:
+		w.disown(id)
+	case !t.giveBack():
 		w.reports.put(t.arrival())
+	}
+}
+
+// disown says that an assignment is not here, unless its outcome is still on its way.
+func (w *Worker) disown(id []byte) {
+	if !w.reports.holds(idOf(id)) {
+		w.reports.put(withdrawn(&workersv1.Report{AssignmentId: id}))
 	}
 }
 
@@ -293,15 +302,20 @@ func (w *Worker) stop(c *workersv1.Cancel) {
 		cause = ErrSuperseded
 	default:
 	}
-	w.stopTask(idOf(c.GetAssignmentId()), cause)
+	if !w.stopTask(idOf(c.GetAssignmentId()), cause) {
+		w.disown(c.GetAssignmentId())
+	}
 }
 
-func (w *Worker) stopTask(id assignmentID, cause error) {
+// stopTask cancels a task, and reports whether it is here.
+func (w *Worker) stopTask(id assignmentID, cause error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if t := w.tasks[id]; t != nil {
+	t := w.tasks[id]
+	if t != nil {
 		t.cancel(cause)
 	}
+	return t != nil
 }
 
 // inputs gives the task's input and sets its parents' outputs, and reads those that were too large to travel with the assignment.

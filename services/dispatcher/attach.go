@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -9,6 +10,7 @@ import (
 	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
+	"github.com/tenon-run/tenon/internal/lease"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 )
@@ -20,10 +22,11 @@ const (
 )
 
 // attach ties a session to its shard's present owner. With again set it goes on through an owner's absence, since the stream is open and the
-// worker keeps its work; the first attachment fails instead, and the worker listens anew.
+// worker keeps its work; the first attachment fails after CallTimeout instead, and the worker listens anew. Each try lists what the worker has by then: an
+// older list, taken by a later owner, would bring back what the worker has let go meanwhile.
 func (s *Service) attach(ctx context.Context, ses *session, again bool) error {
-	wait := attachWait
-	for {
+	until := time.Now().Add(s.cfg.CallTimeout)
+	for wait := attachWait; ; wait = min(wait*2, attachWaitMax) {
 		err := s.attachOnce(ctx, ses)
 		if err == nil {
 			return nil
@@ -31,17 +34,30 @@ func (s *Service) attach(ctx context.Context, ses *session, again bool) error {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}
-		transient := fault.Is(err, fault.CodeUnavailable) || fault.Is(err, fault.CodeDeadlineExceeded)
-		if !transient || !again && !fault.HasReason(err, reasonEarlierOwner) {
+		if !transient(err) || !again && time.Now().After(until) {
 			return err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
+		if fault.HasReason(err, lease.ReasonOwnerMoved) {
+			wait = 0 // there is a new owner already
 		}
-		timer.Stop()
-		wait = min(wait*2, attachWaitMax)
+		sleep(ctx, wait)
+	}
+}
+
+// transient tells that a call may succeed later.
+func transient(err error) bool {
+	return fault.Is(err, fault.CodeUnavailable) || fault.Is(err, fault.CodeDeadlineExceeded)
+}
+
+// sleep waits, and reports false when ctx has ended.
+func sleep(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -56,7 +72,7 @@ func (s *Service) attachOnce(ctx context.Context, ses *session) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
 	defer cancel()
-	reply, epoch, err := s.cfg.Owners.Call(ctx, ses.worker.tenant, request)
+	reply, epoch, err := s.cfg.Owners.CallOnce(ctx, ses.worker.tenant, request)
 	if err != nil {
 		return fault.Of(err)
 	}
@@ -79,9 +95,10 @@ func (s *Service) openRequest(ses *session) *busv1.ShardRequest {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ses.pending, ses.pendingNo = nil, 0
+	ses.openings++
 	return &busv1.ShardRequest{TenantId: w.tenant, Kind: &busv1.ShardRequest_OpenSession{OpenSession: &busv1.OpenSession{
 		WorkerId: w.id[:], Session: ses.number, Dispatcher: s.cfg.Instance, Actions: w.actions, Queues: w.queues, Slots: w.slots,
-		Draining: w.draining || w.wanted == wantedDrain, Paused: w.wanted == wantedPause, Held: w.held(s.cfg.Now()),
+		Draining: w.draining || w.wanted == wantedDrain, Paused: w.wanted == wantedPause, Held: w.held(s.cfg.Now()), Opening: ses.openings,
 	}}}
 }
 
@@ -164,41 +181,63 @@ func (s *Service) onSessionsWanted(msg bus.Msg) {
 	}
 }
 
-// probe asks the owners of connected workers for their epoch. The question is empty: it only finds out who answers.
+// probe tells the owners of connected workers which sessions they have here. An owner that took this process for dead has given them up, and its answer
+// ends them: their workers listen anew, and bring what they have. Who answers is news too, where the call of a new owner was lost.
 func (s *Service) probe() {
-	for _, tenantID := range s.connectedTenants() {
+	for tenantID, attached := range s.attachedSessions() {
 		s.spawn(func(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
 			defer cancel()
-			request := &busv1.ShardRequest{TenantId: tenantID, Kind: &busv1.ShardRequest_Peek{Peek: &busv1.PeekRuns{}}}
-			if _, epoch, err := s.cfg.Owners.Call(ctx, tenantID, request); err == nil {
-				s.sawEpoch(tenantID, epoch)
+			for part := range slices.Chunk(attached, maxProbed) {
+				s.probeTenant(ctx, tenantID, part)
 			}
 		})
 	}
 }
 
-// sawEpoch compares an answer with the tenant's sessions: one attached to an earlier epoch has missed the call of the new owner.
-func (s *Service) sawEpoch(tenantID, epoch int64) {
+// maxProbed is how many sessions one question names, at some 25 bytes each.
+const maxProbed = 10_000
+
+func (s *Service) probeTenant(ctx context.Context, tenantID int64, attached []attachment) {
+	check := &busv1.CheckSessions{Sessions: make([]*busv1.SessionName, len(attached))}
+	byName := make(map[sessionName]attachment, len(attached))
+	for i, p := range attached {
+		w := p.session.worker
+		check.Sessions[i] = &busv1.SessionName{WorkerId: w.id[:], Session: p.session.number}
+		byName[sessionName{w.id, p.session.number}] = p
+	}
+	reply, epoch, err := s.cfg.Owners.Call(ctx, tenantID, &busv1.ShardRequest{TenantId: tenantID, Kind: &busv1.ShardRequest_CheckSessions{CheckSessions: check}})
+	if err != nil {
+		return
+	}
 	for _, w := range s.workersOf(tenantID) {
-		s.detach(w, epoch)
+		s.detach(w, epoch) // one attached to an earlier epoch has missed the call of the new owner
+	}
+	for _, missing := range reply.GetSessions().GetMissing() {
+		p, known := byName[sessionName{id(missing.GetWorkerId()), missing.GetSession()}]
+		if !known || p.epoch != epoch {
+			continue
+		}
+		s.close(p.session, fault.Aborted(ReasonSessionLost,
+			"the tenant's scheduler had lost touch with session %d of worker %s: listen again with a higher number", p.session.number, p.session.worker.publicID()))
 	}
 }
 
-func (s *Service) connectedTenants() []int64 {
-	connected := make(map[int64]bool)
+// sessionName is a session as owners name it.
+type sessionName struct {
+	worker flow.ID
+	number int64
+}
+
+// attachedSessions lists the open sessions by tenant. One that is being attached is not asked about.
+func (s *Service) attachedSessions() map[int64][]attachment {
+	attached := make(map[int64][]attachment)
 	for _, w := range s.allWorkers() {
-		w.mu.Lock()
-		if w.session != nil {
-			connected[w.tenant] = true
+		if a := w.attachment(); a.epoch != 0 {
+			attached[w.tenant] = append(attached[w.tenant], a)
 		}
-		w.mu.Unlock()
 	}
-	ids := make([]int64, 0, len(connected))
-	for id := range connected {
-		ids = append(ids, id)
-	}
-	return ids
+	return attached
 }
 
 // itemFault turns an owner's refusal into a fault.

@@ -1,13 +1,16 @@
 package dispatcher
 
 import (
+	"context"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tenon-run/tenon/internal/fault"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 )
 
@@ -95,5 +98,67 @@ func TestRestartedDispatcherLearnsFromTheWorker(t *testing.T) {
 	h.order(again, 1, &busv1.SessionOrder{Cancels: []*busv1.OrderedCancel{{AssignmentId: o.GetAssignmentId(), Reason: 3}}})
 	if m := again.next(); len(m.GetCancels()) != 1 {
 		t.Errorf("the worker got %v, want the cancel of what it brought along", m)
+	}
+}
+
+func TestProbeEndsASessionThatItsOwnerTakesForLost(t *testing.T) {
+	h := setup(t, func(c *Config) { c.ProbeInterval = 20 * time.Millisecond })
+	h.owner.script(func(r *busv1.ShardRequest) *busv1.ShardReply {
+		reply := &busv1.CheckSessionsReply{}
+		for _, s := range r.GetCheckSessions().GetSessions() {
+			if s.GetSession() == 1 {
+				reply.Missing = append(reply.Missing, s)
+			}
+		}
+		if len(reply.GetMissing()) == 0 {
+			return nil
+		}
+		return &busv1.ShardReply{Kind: &busv1.ShardReply_Sessions{Sessions: reply}}
+	})
+	worker := h.register(8)
+	if err := h.listen(worker, 1).end(); !fault.HasReason(err, ReasonSessionLost) {
+		t.Fatalf("the stream ended with %v", err)
+	}
+	h.assign(h.listen(worker, 2), ordered())
+}
+
+// deaf owners do not hear the first few times that a session is lost.
+type deaf struct {
+	Owners
+
+	left atomic.Int32
+}
+
+func (d *deaf) Call(ctx context.Context, tenantID int64, request *busv1.ShardRequest) (*busv1.ShardReply, int64, error) {
+	if request.GetLoseSession() != nil && d.left.Add(-1) >= 0 {
+		return nil, 0, fault.Unavailable("DEAF", "no answer in time")
+	}
+	return d.Owners.Call(ctx, tenantID, request)
+}
+
+func TestOwnersAreToldUntilOneHears(t *testing.T) {
+	h := setup(t, func(c *Config) {
+		owners := &deaf{Owners: c.Owners}
+		owners.left.Store(3)
+		c.Owners = owners
+	})
+	l := h.listen(h.register(8), 1)
+	l.hangUp()
+	if lost := h.owner.hearLose(); lost.GetSession() != 1 || lost.GetGone() {
+		t.Errorf("the owner heard %v", lost)
+	}
+}
+
+func TestOrdersThatFollowAnOlderListAreDropped(t *testing.T) {
+	h := setup(t)
+	l := h.listen(h.register(8), 1)
+	h.owner.takeOver(2)
+	h.detach(h.find(h.caller.TenantID, id(workerID(t, l.worker))), 2)
+	h.awaitEpoch(l, 2)
+	h.order(l, 2, &busv1.SessionOrder{Opening: 1, Assignments: []*busv1.OrderedAssignment{ordered()}})
+	o := ordered()
+	h.order(l, 2, &busv1.SessionOrder{Assignments: []*busv1.OrderedAssignment{o}})
+	if got := l.next().GetAssignments(); len(got) != 1 || id(got[0].GetAssignmentId()) != id(o.GetAssignmentId()) {
+		t.Errorf("the worker got %v", got)
 	}
 }

@@ -43,6 +43,8 @@ func OrderSubject(instance string) string { return "tenon.dispatcher." + instanc
 // ends. It returns the epoch of the owner that answered.
 type Owners interface {
 	Call(ctx context.Context, tenantID int64, request *busv1.ShardRequest) (reply *busv1.ShardReply, epoch int64, err error)
+	// CallOnce sends a call to the present owner alone, once.
+	CallOnce(ctx context.Context, tenantID int64, request *busv1.ShardRequest) (reply *busv1.ShardReply, epoch int64, err error)
 	// Moved says that a shard has a new owner, so that calls wait no longer for the one before.
 	Moved(shard int32, epoch int64)
 }
@@ -72,8 +74,8 @@ type Config struct {
 	Beat time.Duration
 	// CallTimeout bounds one call to an owner, resends included. Default 20 s.
 	CallTimeout time.Duration
-	// ProbeInterval is how often the owners of connected workers are asked for their epoch, which finds an owner whose call for
-	// sessions was lost. Default 5 s.
+	// ProbeInterval is how often the owners of connected workers are told of their sessions here, which finds an owner whose call for
+	// sessions was lost, and one that had lost touch. Default 5 s.
 	ProbeInterval time.Duration
 	// Now is the clock of liveness and of log lines. Default time.Now.
 	Now func() time.Time

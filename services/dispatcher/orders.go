@@ -29,12 +29,12 @@ func (s *Service) onOrder(msg bus.Msg) {
 	}
 }
 
-// deliver hands an order to the session it is for. One from another epoch, or for another session, is dropped without an answer: its sender
-// no longer owns the shard, or knows that the session has ended.
+// deliver hands an order to the session it is for. One from another epoch, for another session, or that follows an older list of what the worker has, is
+// dropped without an answer: its sender no longer owns the shard, knows that the session has ended, or has found out from the newer list that it did not arrive.
 func (s *Service) deliver(w *worker, epoch int64, order *busv1.SessionOrder) {
 	w.mu.Lock()
 	ses := w.session
-	if ses == nil || ses.number != order.GetSession() {
+	if ses == nil || ses.number != order.GetSession() || ses.openings != order.GetOpening() && !order.GetClose() {
 		w.mu.Unlock()
 		return
 	}
@@ -61,7 +61,8 @@ func (s *Service) deliver(w *worker, epoch int64, order *busv1.SessionOrder) {
 	}
 }
 
-// apply puts an order into the outbox and the table. It returns withdrawn assignments that never left. The worker's mutex is held.
+// apply puts an order into the outbox and the table. It returns the assignments that the owner wants back or ended and that are not here: the worker does not
+// have them, or they never left. The worker's mutex is held.
 func (ses *session) apply(order *busv1.SessionOrder) (never []*assignment) {
 	w := ses.worker
 	for _, o := range order.GetAssignments() {
@@ -76,7 +77,10 @@ func (ses *session) apply(order *busv1.SessionOrder) (never []*assignment) {
 		ses.out.bytes += proto.Size(wire)
 	}
 	for _, c := range order.GetCancels() {
-		if w.sent[id(c.GetAssignmentId())] != nil && len(ses.out.cancels) < MaxHeld {
+		switch {
+		case w.sent[id(c.GetAssignmentId())] == nil:
+			never = append(never, &assignment{id: id(c.GetAssignmentId())})
+		case len(ses.out.cancels) < MaxHeld:
 			ses.out.cancels = append(ses.out.cancels, &workersv1.Cancel{AssignmentId: c.GetAssignmentId(), Reason: workersv1.CancelReason(c.GetReason())})
 		}
 	}

@@ -71,8 +71,11 @@ func (s *Service) Report(ctx context.Context, caller Caller, request *workersv1.
 	return &workersv1.ReportResponse{Answers: answers}, nil
 }
 
-// forward sends one request's worth of items and writes the verdicts into their places.
+// forward sends one request's worth of items and writes the verdicts into their places. The owner commits results before it answers. Other news it may answer
+// without a commit, and so may an owner whose time is over, or one that has not yet heard what the worker holds: such a verdict counts only if the session was
+// attached to the owner that gave it, all the while. Else the worker says it again.
 func (s *Service) forward(ctx context.Context, w *worker, session int64, items []*reportItem, answers []*workersv1.ReportAnswer) error {
+	before := w.attachment()
 	reports := &busv1.Reports{WorkerId: w.id[:], Session: session, Items: make([]*busv1.ReportItem, len(items))}
 	for i, item := range items {
 		reports.Items[i] = item.item
@@ -81,6 +84,7 @@ func (s *Service) forward(ctx context.Context, w *worker, session int64, items [
 	if err != nil {
 		return err
 	}
+	counts := before.epoch == epoch && w.attachment() == before
 	s.detach(w, epoch) // Nothing, unless its session is attached to an earlier one.
 	verdicts := reply.GetReports().GetVerdicts()
 	if len(verdicts) != len(items) {
@@ -88,7 +92,7 @@ func (s *Service) forward(ctx context.Context, w *worker, session int64, items [
 	}
 	for i, item := range items {
 		verdict := workersv1.ReportVerdict(verdicts[i])
-		if verdict == workersv1.ReportVerdict_REPORT_VERDICT_UNSPECIFIED {
+		if verdict == workersv1.ReportVerdict_REPORT_VERDICT_UNSPECIFIED || !counts && !isResult(item.item) {
 			verdict = workersv1.ReportVerdict_REPORT_VERDICT_RETRY
 		}
 		s.settle(w, item.item, verdict)
@@ -99,6 +103,10 @@ func (s *Service) forward(ctx context.Context, w *worker, session int64, items [
 		answers[item.index].Verdict = verdict
 	}
 	return nil
+}
+
+func isResult(item *busv1.ReportItem) bool {
+	return item.GetKind() == busv1.ReportKind_REPORT_KIND_COMPLETED || item.GetKind() == busv1.ReportKind_REPORT_KIND_FAILED
 }
 
 // settle brings the table up to date with what the owner has taken.
@@ -150,6 +158,9 @@ func (s *Service) readReport(w *worker, index int, report *workersv1.Report) (*r
 		run, err := typeid.Parse(typeid.Run, report.GetRunId())
 		if err != nil {
 			return nil, refusal(path+".run_id", err.Error())
+		}
+		if report.GetTaskNo() < 1 {
+			return nil, refusal(path+".task_no", "must be at least 1, as the assignment gave it")
 		}
 		item.RunId = run[:]
 	}

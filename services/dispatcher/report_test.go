@@ -182,3 +182,24 @@ func TestReportWithoutAnOwnerIsToBeSentAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestAWorkerMayDisownWhatItDoesNotKnow(t *testing.T) {
+	h := setup(t)
+	l := h.listen(h.register(8), 1)
+	o := ordered()
+	h.assign(l, o)
+	disowned := func(assignment []byte) *workersv1.Report {
+		return &workersv1.Report{AssignmentId: assignment, News: &workersv1.Report_Withdrawn{Withdrawn: &workersv1.Withdrawn{}}}
+	}
+	never := newID(time.Now())
+	answers := l.report(disowned(o.GetAssignmentId()), disowned(never[:]))
+	if v := answers[0].GetVerdict(); v != workersv1.ReportVerdict_REPORT_VERDICT_ACCEPTED {
+		t.Errorf("what the dispatcher knows was answered with %v", v)
+	}
+	if item := h.owner.hearReports().GetItems()[0]; id(item.GetRunId()) != id(o.GetRunId()) || item.GetTaskNo() != 1 {
+		t.Errorf("the owner heard %v", item)
+	}
+	if answers[1].GetVerdict() != workersv1.ReportVerdict_REPORT_VERDICT_REFUSED || answers[1].GetError().GetField() != "reports[1].run_id" {
+		t.Errorf("what nobody knows was answered with %v", answers[1])
+	}
+}

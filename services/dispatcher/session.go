@@ -16,6 +16,7 @@ const (
 	ReasonSessionUnknown    = "SESSION_UNKNOWN"
 	ReasonSessionStale      = "SESSION_STALE"
 	ReasonSessionSuperseded = "SESSION_SUPERSEDED"
+	ReasonSessionLost       = "SESSION_LOST"
 	ReasonWorkerSilent      = "WORKER_SILENT"
 	ReasonShuttingDown      = "SHUTTING_DOWN"
 )
@@ -34,6 +35,7 @@ type session struct {
 	wanted    int64          // the newest epoch that has asked for it
 	pending   []pendingOrder // came while it was being attached
 	pendingNo int            // assignments among them
+	openings  int64          // lists sent to owners so far: an owner drops one that comes after a later one, and its orders name the one they follow
 	out       outbox
 	drainTold bool
 	leaving   bool // the process stops
@@ -192,13 +194,26 @@ func (s *Service) loseSession(w *worker, number int64, gone bool) {
 	}})
 }
 
-// tell sends an owner news beside the calls. When no owner answers in time the news is lost, and the next owner's census makes up for it.
+// tell sends an owner news beside the calls, until one has heard it: nobody would ever tell again that a worker is gone. News that has become old by then
+// names a session or an assignment that is over, and changes nothing.
 func (s *Service) tell(w *worker, request *busv1.ShardRequest) {
 	s.spawn(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
-		defer cancel()
-		if _, _, err := s.cfg.Owners.Call(ctx, w.tenant, request); err != nil {
+		for wait := attachWait; ; wait = min(wait*2, attachWaitMax) {
+			err := s.tellOnce(ctx, w.tenant, request)
+			if err == nil {
+				return
+			}
 			s.cfg.Log.Warn("dispatcher: the shard's owner was not told about a worker", "tenant", w.tenant, "worker", w.publicID(), "error", fault.Detail(err))
+			if !transient(err) || !sleep(ctx, wait) {
+				return
+			}
 		}
 	})
+}
+
+func (s *Service) tellOnce(ctx context.Context, tenantID int64, request *busv1.ShardRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+	defer cancel()
+	_, _, err := s.cfg.Owners.Call(ctx, tenantID, request)
+	return err //nolint:wrapcheck // a fault already
 }

@@ -318,9 +318,26 @@ func (h *house) order(l *listener, epoch int64, order *busv1.SessionOrder) {
 	if order.GetSession() == 0 {
 		order.Session = l.number
 	}
+	if order.GetOpening() == 0 {
+		order.Opening = h.openings(workerID(h.t, l.worker))
+	}
 	data, err := proto.Marshal(&busv1.DispatcherOrder{Shard: testShard, Epoch: epoch, Sessions: []*busv1.SessionOrder{order}})
 	must(h.t, err)
 	must(h.t, h.bus.Publish(OrderSubject(h.cfg.Instance), data))
+}
+
+// openings is how many lists of a worker's assignments have been sent to owners in its present session.
+func (h *house) openings(raw []byte) int64 {
+	w := h.find(h.caller.TenantID, id(raw))
+	if w == nil {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.session == nil {
+		return 0
+	}
+	return w.session.openings
 }
 
 // ordered makes an assignment of a fresh run.
@@ -336,7 +353,11 @@ func ordered() *busv1.OrderedAssignment {
 func (h *house) assign(l *listener, o *busv1.OrderedAssignment) *workersv1.Assignment {
 	h.t.Helper()
 	h.order(l, h.owner.epoch, &busv1.SessionOrder{Assignments: []*busv1.OrderedAssignment{o}})
-	got := l.next().GetAssignments()
+	message := l.next()
+	for proto.Size(message) == 0 { // a beat, on a slow machine
+		message = l.next()
+	}
+	got := message.GetAssignments()
 	if len(got) != 1 || id(got[0].GetAssignmentId()) != id(o.GetAssignmentId()) {
 		h.t.Fatalf("the worker got %v, want the one assignment", got)
 	}

@@ -40,3 +40,14 @@ func TestOutboxIsBounded(t *testing.T) {
 		t.Errorf("%d assignments wait and %d are noted, want 20 for two slots", len(ses.out.assignments), len(w.sent))
 	}
 }
+
+func TestCancelOfAnAssignmentThatIsNotHereIsAnsweredHere(t *testing.T) {
+	h := setup(t)
+	l := h.listen(h.register(1), 1)
+	o := ordered()
+	h.order(l, 1, &busv1.SessionOrder{Cancels: []*busv1.OrderedCancel{{AssignmentId: o.GetAssignmentId(), Reason: 1}}})
+	item := h.owner.hearReports().GetItems()[0]
+	if item.GetKind() != busv1.ReportKind_REPORT_KIND_WITHDRAWN || id(item.GetAssignmentId()) != id(o.GetAssignmentId()) {
+		t.Errorf("the owner heard %v", item)
+	}
+}

@@ -51,6 +51,22 @@ type assignment struct {
 
 func (w *worker) publicID() string { return typeid.Format(typeid.Worker, w.id) }
 
+// attachment is a session as an owner knows it.
+type attachment struct {
+	session *session
+	epoch   int64
+}
+
+// attachment is what the worker's present session is attached to; its epoch is 0 where there is no session, and while it is being attached.
+func (w *worker) attachment() attachment {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.session == nil {
+		return attachment{}
+	}
+	return attachment{w.session, w.session.epoch}
+}
+
 // bring replaces the table by what the worker says it has. What it does not list is unknown to it, undelivered ones included.
 // It returns what was taken out. w.mu is held.
 func (w *worker) bring(held []*assignment) (dropped []*assignment) {

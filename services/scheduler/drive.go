@@ -26,7 +26,7 @@ type World interface {
 	// Renew, Take and Release are those of lease.Store.
 	Renew() (own []lease.Lease, all []lease.Standing, err error)
 	Take(shard int32, gone flow.ID) (lease.Lease, bool, error)
-	Release(shards []int32, clean bool) error
+	Release(leases []lease.Lease, clean bool) error
 	// OpenTenants lists the tenants of a shard that have open runs.
 	OpenTenants(shard int32) []int64
 	// Background runs work later, as an event of the Drive's process.
@@ -83,6 +83,7 @@ func NewDrive(ctx context.Context, cfg Config, w World) *Drive {
 	d.owner.outside, d.owner.clock.wall = driven{d}, w.Clock
 	const most = 1024
 	d.owner.leases, d.owner.taken, d.owner.giveUp = make(chan []lease.Lease, most), make(chan takenShard, most), make(chan []int32, most)
+	d.owner.goneDispatchers = make(chan string, most)
 	d.keeper = newKeeper(d.owner)
 	return d
 }
@@ -149,6 +150,9 @@ func (d *Drive) Round(regular bool) error {
 // AskOwners asks the other owners whether they live, and reports whether a round is due for it.
 func (d *Drive) AskOwners() bool { return d.keeper.askOwners(d.ctx) }
 
+// AskDispatchers asks the dispatchers whether they live. What comes of it reaches the owner by Hear.
+func (d *Drive) AskDispatchers() { d.keeper.askDispatchers(d.ctx) }
+
 // Dropped reports whether shards wait to be taken again.
 func (d *Drive) Dropped() bool { return len(d.owner.retake) > 0 }
 
@@ -176,6 +180,13 @@ func (d *Drive) Hear() {
 		select {
 		case shards := <-d.owner.giveUp:
 			d.owner.handOver(shards)
+			d.turn()
+			continue
+		default:
+		}
+		select {
+		case name := <-d.owner.goneDispatchers:
+			d.owner.loseDispatcher(name)
 			d.turn()
 			continue
 		default:
@@ -268,8 +279,8 @@ func (d driven) takeShard(_ context.Context, shard int32, gone flow.ID) (lease.L
 	return d.world.Take(shard, gone)
 }
 
-func (d driven) giveBack(_ context.Context, shards []int32, clean bool) error {
-	return d.world.Release(shards, clean)
+func (d driven) giveBack(_ context.Context, leases []lease.Lease, clean bool) error {
+	return d.world.Release(leases, clean)
 }
 
 func (d driven) openTenants(_ context.Context, shards []int32) ([]schedulerq.TenantShard, error) {

@@ -74,6 +74,8 @@ func (x *outbox) effect(e engine.Effect) {
 		x.owner.reply(e.To, e)
 	case *engine.Reply:
 		x.owner.reply(e.To, e)
+	case *engine.SessionsReply:
+		x.owner.reply(e.To, e)
 	case *engine.VerdictReply:
 		x.owner.reply(e.To, e)
 	case *engine.PeekReply:
@@ -130,12 +132,12 @@ func (x *outbox) session(name engine.SessionName, size int) *busv1.SessionOrder 
 	const overhead = 200
 	x.sizes[name.Dispatcher] += size + overhead
 	i := slices.IndexFunc(order.Sessions, func(s *busv1.SessionOrder) bool {
-		return s.GetSession() == name.Session && s.GetTenantId() == name.Tenant && string(s.GetWorkerId()) == string(name.Worker[:])
+		return s.GetSession() == name.Session && s.GetOpening() == name.Opening && s.GetTenantId() == name.Tenant && string(s.GetWorkerId()) == string(name.Worker[:])
 	})
 	if i >= 0 {
 		return order.Sessions[i]
 	}
-	s := &busv1.SessionOrder{TenantId: name.Tenant, WorkerId: name.Worker[:], Session: name.Session}
+	s := &busv1.SessionOrder{TenantId: name.Tenant, WorkerId: name.Worker[:], Session: name.Session, Opening: name.Opening}
 	order.Sessions = append(order.Sessions, s)
 	return s
 }

@@ -29,7 +29,8 @@ const SubjectShardsFree = "tenon.shards.free"
 const (
 	// askEvery is how often the owners of other shards are asked whether they live.
 	askEvery = 500 * time.Millisecond
-	// goneAfter is how many such questions in a row nobody must answer before the owner's shards are taken. One may fall into a reconnect.
+	// goneAfter is how many such questions in a row nobody must answer before the owner's shards are taken, or a dispatcher's sessions count as lost. One
+	// may fall into a reconnect.
 	goneAfter = 3
 	// unwantedAfter is how many renewals a shard may lie free before a scheduler takes it that is not its first choice.
 	unwantedAfter = 2
@@ -89,6 +90,7 @@ func (o *owner) keepLeases(ctx context.Context) {
 			k.takeAgain(ctx, shards)
 			continue
 		case <-ask.C:
+			k.askDispatchers(ctx)
 			if !k.askOwners(ctx) {
 				continue
 			}

@@ -2,9 +2,13 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/tenon-run/tenon/db/schedulerq"
+	"github.com/tenon-run/tenon/db/sharedq"
 	"github.com/tenon-run/tenon/internal/flow"
 	"github.com/tenon-run/tenon/services/scheduler/engine"
 )
@@ -13,7 +17,7 @@ import (
 func (o *postgres) read(ctx context.Context, s *shard, ask engine.Ask) {
 	const pause = 100 * time.Millisecond
 	for ctx.Err() == nil {
-		input, err := o.answer(ctx, ask)
+		input, err := o.answer(ctx, s.id, ask)
 		if err == nil {
 			select {
 			case o.loaded <- answer{s, []engine.Input{input}}:
@@ -31,7 +35,7 @@ func (o *postgres) read(ctx context.Context, s *shard, ask engine.Ask) {
 	}
 }
 
-func (o *postgres) answer(ctx context.Context, ask engine.Ask) (engine.Input, error) {
+func (o *postgres) answer(ctx context.Context, shard int32, ask engine.Ask) (engine.Input, error) {
 	switch a := ask.(type) {
 	case *engine.AskRun:
 		run, err := o.loadRun(ctx, a.RunKey)
@@ -41,7 +45,7 @@ func (o *postgres) answer(ctx context.Context, ask engine.Ask) (engine.Input, er
 	case *engine.AskTimers:
 		return o.loadTimers(ctx, a)
 	case *engine.AskTenant:
-		return o.loadTenant(ctx, a)
+		return o.loadTenant(ctx, shard, a)
 	default:
 		panic("scheduler: an ask of unknown kind")
 	}
@@ -149,8 +153,16 @@ func (o *postgres) loadTimers(ctx context.Context, a *engine.AskTimers) (*engine
 	return out, err
 }
 
-// loadTenant reads what a new owner needs of a tenant: what is in flight, the head of each lane, the near timers.
-func (o *postgres) loadTenant(ctx context.Context, a *engine.AskTenant) (*engine.TenantLoaded, error) {
+// loadTenant reads what a new owner needs of a tenant: what is in flight, the head of each lane, the near timers. A tenant moves under new epochs of both shards alone,
+// so that where it is now is where it stays for as long as this owner's commits succeed.
+func (o *postgres) loadTenant(ctx context.Context, shard int32, a *engine.AskTenant) (*engine.TenantLoaded, error) {
+	in, err := sharedq.New(o.pool).ShardOfTenant(ctx, a.Tenant)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && in != shard {
+		return &engine.TenantLoaded{Tenant: a.Tenant, Asked: a.Asked, Elsewhere: true}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
 	q := schedulerq.New(o.pool)
 	running, err := q.RunningRuns(ctx, a.Tenant)
 	if err != nil {

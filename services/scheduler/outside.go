@@ -27,7 +27,7 @@ type outside interface {
 
 	renew(ctx context.Context) (own []lease.Lease, all []lease.Standing, err error)
 	takeShard(ctx context.Context, shard int32, gone flow.ID) (lease.Lease, bool, error)
-	giveBack(ctx context.Context, shards []int32, clean bool) error
+	giveBack(ctx context.Context, leases []lease.Lease, clean bool) error
 	openTenants(ctx context.Context, shards []int32) ([]schedulerq.TenantShard, error)
 	keepPartitions(ctx context.Context) error
 
@@ -93,8 +93,8 @@ func (o *postgres) takeShard(ctx context.Context, shard int32, gone flow.ID) (le
 	return o.leases.Take(ctx, shard, gone)
 }
 
-func (o *postgres) giveBack(ctx context.Context, shards []int32, clean bool) error {
-	return o.leases.Release(ctx, shards, clean)
+func (o *postgres) giveBack(ctx context.Context, leases []lease.Lease, clean bool) error {
+	return o.leases.Release(ctx, leases, clean)
 }
 
 func (o *postgres) openTenants(ctx context.Context, shards []int32) ([]schedulerq.TenantShard, error) {

@@ -57,6 +57,7 @@ type envelope struct {
 // call gathers the answers of one request's items.
 type call struct {
 	shard   *shard
+	tenant  int64
 	left    int
 	replies []engine.Effect
 	done    chan error
@@ -83,10 +84,14 @@ type owner struct {
 	again     chan []int32
 	retake    []int32 // dropped, to be taken again
 	giveUp    chan []int32
-	leaving   int // shards that are being handed over
-	ready     chan struct{}
-	refusals  int              // commits in a row that Postgres could not take for the moment
-	pause     <-chan time.Time // until the next is tried; nil: none
+
+	dispatchers     dispatchers
+	goneDispatchers chan string
+
+	leaving  int // shards that are being handed over
+	ready    chan struct{}
+	refusals int              // commits in a row that Postgres could not take for the moment
+	pause    <-chan time.Time // until the next is tried; nil: none
 }
 
 type answer struct {
@@ -109,7 +114,7 @@ func newOwner(cfg Config, ready chan struct{}) *owner {
 		cfg: cfg, log: cfg.Log, clock: clock{wall: time.Now},
 		mailbox: make(chan envelope, mailboxSize), loaded: make(chan answer, mailboxSize), leases: make(chan []lease.Lease), taken: make(chan takenShard),
 		committed: make(chan committed, 1), shards: make(map[int32]*shard), calls: make(map[uint64]*call), pending: &batch{}, again: make(chan []int32),
-		giveUp: make(chan []int32), ready: ready,
+		giveUp: make(chan []int32), dispatchers: dispatchers{silent: make(map[string]int)}, goneDispatchers: make(chan string), ready: ready,
 	}
 	o.outside = newPostgres(o)
 	return o
@@ -156,6 +161,8 @@ func (o *owner) run(ctx context.Context) error {
 			o.keep(own)
 		case shards := <-o.giveUp:
 			o.handOver(shards)
+		case name := <-o.goneDispatchers:
+			o.loseDispatcher(name)
 		case <-wake:
 			o.wakeShards()
 		case <-o.pause:
@@ -168,8 +175,24 @@ func (o *owner) run(ctx context.Context) error {
 
 // hear takes an answer to an ask in.
 func (o *owner) hear(a answer) {
-	if !a.shard.dropped && !a.shard.leaving {
-		o.step(a.shard, a.input)
+	if a.shard.dropped || a.shard.leaving {
+		return
+	}
+	for _, in := range a.input {
+		if loaded, ok := in.(*engine.TenantLoaded); ok && loaded.Elsewhere {
+			o.refuse(loaded.Tenant, a.shard, notOwner(a.shard.id))
+		}
+	}
+	o.step(a.shard, a.input)
+}
+
+// refuse answers the open calls of a tenant to a shard.
+func (o *owner) refuse(tenant int64, s *shard, why error) {
+	for id, c := range o.calls {
+		if c.shard == s && c.tenant == tenant {
+			delete(o.calls, id)
+			c.done <- why
+		}
 	}
 }
 
@@ -235,6 +258,7 @@ func (o *owner) takeIn(e envelope) {
 	inputs := e.inputs(func(index int32) engine.Ref { return engine.Ref{Call: id, Index: index} })
 	e.call.left, e.call.replies = len(inputs), make([]engine.Effect, len(inputs))
 	o.calls[id] = e.call
+	o.dispatchers.opened(inputs)
 	o.step(e.shard, inputs)
 }
 
@@ -376,7 +400,7 @@ func (o *owner) receive(ctx context.Context, s *shard, data []byte) (envelope, m
 		return envelope{}, nil, fault.Invalid("BAD_SHARD_REQUEST", "the request cannot be read")
 	}
 	inputs, reply, err := o.translate(ctx, req)
-	return envelope{s, inputs, &call{shard: s, done: make(chan error, 1)}}, reply, err
+	return envelope{s, inputs, &call{shard: s, tenant: req.GetTenantId(), done: make(chan error, 1)}}, reply, err
 }
 
 // answer is the reply to an envelope whose call is done.

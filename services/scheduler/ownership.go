@@ -102,28 +102,33 @@ func (o *owner) finishHandOver(ctx context.Context) {
 	if o.leaving == 0 {
 		return
 	}
-	over := make(map[bool][]int32) // by whether everything is known of them
+	over := make(map[bool][]lease.Lease) // by whether everything is known of them
 	for _, s := range o.sorted() {
 		if s.leaving && !o.pending.has(s) && (o.inFlight == nil || !o.inFlight.has(s)) {
 			o.forget(s, notOwner(s.id))
-			over[s.settled] = append(over[s.settled], s.id)
+			over[s.settled] = append(over[s.settled], lease.Lease{Shard: s.id, Epoch: s.epoch})
 		}
 	}
 	for _, clean := range []bool{true, false} {
-		shards := over[clean]
-		if len(shards) == 0 {
+		leases := over[clean]
+		if len(leases) == 0 {
 			continue
 		}
-		o.background(func() { o.release(context.WithoutCancel(ctx), shards, clean) })
+		o.background(func() { o.release(context.WithoutCancel(ctx), leases, clean) })
 	}
 }
 
-// release gives leases back and tells the other schedulers. What fails here runs out by itself.
-func (o *owner) release(ctx context.Context, shards []int32, clean bool) {
+// release gives leases back, all of the process's without a list, and tells the other schedulers. What fails here runs out by itself. The keeper may have
+// taken a shard again by the time that its release arrives: the lease's epoch tells which one is meant.
+func (o *owner) release(ctx context.Context, leases []lease.Lease, clean bool) {
 	const most = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	if err := o.giveBack(ctx, shards, clean); err != nil {
+	shards := make([]int32, len(leases))
+	for i, l := range leases {
+		shards[i] = l.Shard
+	}
+	if err := o.giveBack(ctx, leases, clean); err != nil {
 		o.log.Warn("scheduler: leases not given back, they run out by themselves", "shards", shards, "error", err)
 		return
 	}
@@ -157,14 +162,14 @@ func (o *owner) shutdown(ctx context.Context) {
 		}
 		o.letOut(ctx, b)
 	}
-	handed := make(map[bool][]int32)
+	handed := make(map[bool][]lease.Lease)
 	for _, s := range o.sorted() {
-		handed[clean && s.settled] = append(handed[clean && s.settled], s.id)
+		handed[clean && s.settled] = append(handed[clean && s.settled], lease.Lease{Shard: s.id, Epoch: s.epoch})
 		o.forget(s, notOwner(s.id))
 	}
 	for _, known := range []bool{true, false} {
-		if shards := handed[known]; len(shards) > 0 {
-			o.release(ctx, shards, known)
+		if leases := handed[known]; len(leases) > 0 {
+			o.release(ctx, leases, known)
 		}
 	}
 	if len(handed[true])+len(handed[false]) < len(mine) || len(o.retake) > 0 {

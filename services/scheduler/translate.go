@@ -48,6 +48,12 @@ func (o *owner) translate(ctx context.Context, req *busv1.ShardRequest) (makeInp
 		m := kind.LoseSession
 		in := &engine.LoseSession{Tenant: tenant, Worker: d.id(m.GetWorkerId()), Session: m.GetSession(), Gone: m.GetGone()}
 		return one(func(to engine.Ref) engine.Input { in.To = to; return in }), runReply, d.err
+	case *busv1.ShardRequest_CheckSessions:
+		in := &engine.CheckSessions{Tenant: tenant}
+		for _, m := range kind.CheckSessions.GetSessions() {
+			in.Sessions = append(in.Sessions, engine.SessionKey{Worker: d.id(m.GetWorkerId()), Session: m.GetSession()})
+		}
+		return one(func(to engine.Ref) engine.Input { in.To = to; return in }), checkReply, d.err
 	case *busv1.ShardRequest_DrainWorker:
 		m := kind.DrainWorker
 		in := &engine.DrainWorker{Tenant: tenant, Worker: d.id(m.GetWorkerId()), Session: m.GetSession()}
@@ -135,7 +141,7 @@ func (d *decoder) mustParent(p *busv1.Parent) engine.ParentLink {
 func (d *decoder) openSession(tenant int64, m *busv1.OpenSession) *engine.OpenSession {
 	in := &engine.OpenSession{
 		Tenant: tenant, Worker: d.id(m.GetWorkerId()), Session: m.GetSession(), Dispatcher: m.GetDispatcher(), Actions: m.GetActions(), Queues: m.GetQueues(),
-		Slots: int(m.GetSlots()), Draining: m.GetDraining(), Paused: m.GetPaused(),
+		Slots: int(m.GetSlots()), Draining: m.GetDraining(), Paused: m.GetPaused(), Opening: m.GetOpening(),
 	}
 	for _, h := range m.GetHeld() {
 		in.Held = append(in.Held, engine.Held{
@@ -220,6 +226,16 @@ func awaitReply(replies []engine.Effect) *busv1.ShardReply {
 
 func sessionReply(replies []engine.Effect) *busv1.ShardReply {
 	return &busv1.ShardReply{Kind: &busv1.ShardReply_Session{Session: &busv1.OpenSessionReply{Error: refusalOf(replies[0])}}}
+}
+
+func checkReply(replies []engine.Effect) *busv1.ShardReply {
+	out := &busv1.CheckSessionsReply{}
+	if r, ok := replies[0].(*engine.SessionsReply); ok {
+		for _, key := range r.Missing {
+			out.Missing = append(out.Missing, &busv1.SessionName{WorkerId: key.Worker[:], Session: key.Session})
+		}
+	}
+	return &busv1.ShardReply{Kind: &busv1.ShardReply_Sessions{Sessions: out}}
 }
 
 func peekReply(replies []engine.Effect) *busv1.ShardReply {

@@ -21,6 +21,7 @@ func Faults() []Fault {
 	faults := []Fault{
 		{"kill a worker", killWorker},
 		{"kill a dispatcher", killDispatcher},
+		{"kill a dispatcher with all its workers", killDispatcherAndWorkers},
 		{"one more scheduler", joinScheduler},
 		{"end the owning scheduler in order", endScheduler},
 		{"kill the owning scheduler", killScheduler},
@@ -129,6 +130,39 @@ func killDispatcher(ctx context.Context, in *Install, s *strike) error {
 	in.forget(victim)
 	const adopted = 10 // of that many one may be lost
 	return in.few(ctx, s, s.running/adopted)
+}
+
+// killDispatcherAndWorkers leaves nobody who could tell the owner that the workers are gone: it has to find out that their dispatcher is.
+func killDispatcherAndWorkers(ctx context.Context, in *Install, s *strike) error {
+	victim, err := in.busiest(ctx)
+	if err != nil {
+		return err
+	}
+	with := in.held(victim)
+	err = s.when(ctx, in.through(victim), func() error {
+		errs := []error{victim.kill()}
+		for _, w := range with {
+			errs = append(errs, w.Kill())
+			in.workers = slices.DeleteFunc(in.workers, func(other *load.Worker) bool { return other == w })
+			in.killed = append(in.killed, w.Name())
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return err
+	}
+	in.forget(victim)
+	if err := in.fullStaff(); err != nil {
+		return err
+	}
+	const most = 25 * time.Second // the grace of 10 s, the evidence before it, and the work itself
+	timed, cancel := context.WithTimeoutCause(ctx, time.Until(s.at)+most, errors.New("it took too long"))
+	defer cancel()
+	if err := in.settled(timed, s); err != nil {
+		return err
+	}
+	s.notef("all had their results within %s", time.Since(s.at).Round(time.Millisecond))
+	return nil
 }
 
 func endDispatcher(ctx context.Context, in *Install, s *strike) error {

@@ -107,6 +107,16 @@ func (w *Worker) KillAt(ctx context.Context, running int) (int, error) {
 	return int(w.running.Load()), err
 }
 
+// Kill ends the process as kill -9 does, at once.
+func (w *Worker) Kill() error {
+	if err := w.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill the worker: %w", err)
+	}
+	<-w.told
+	_ = w.cmd.Wait() // the error says that it was killed
+	return nil
+}
+
 // Running is how many tasks run at the moment, by the signs that have arrived.
 func (w *Worker) Running() int { return int(w.running.Load()) }
 

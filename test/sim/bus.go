@@ -73,7 +73,7 @@ func (p port) Publish(subject string, data []byte) error {
 		}
 	default:
 		for _, d := range w.dispatchers {
-			if subject != "tenon.dispatcher."+d.name {
+			if subject != "tenon.dispatcher."+d.instance() || d.dead {
 				continue
 			}
 			if err := proto.Unmarshal(data, &order); err != nil {
@@ -92,20 +92,38 @@ const (
 )
 
 func (w *world) publish(from, to string, target *process, what string, do func()) {
-	if w.once(Lose, 10) {
+	if w.once(Lose, 10) || w.isCut(target) {
 		w.notef("the bus loses %s from %s to %s", what, from, to)
 		return
 	}
 	w.travel(from, to, target, what, do)
 }
 
-// directory is lease.Directory: what a process believes of the owners.
-type directory struct {
-	epochs map[int32]int64
-	tries  []*try
+// isCut tells whether a process is a dispatcher that has lost the bus.
+func (w *world) isCut(p *process) bool {
+	return slices.ContainsFunc(w.dispatchers, func(d *dispatcher) bool { return d.cut && &d.process == p })
 }
 
-func newDirectory() *directory { return &directory{epochs: make(map[int32]int64)} }
+// directory is lease.Directory: what a process believes of the owners.
+type directory struct {
+	tenants map[int64]int32
+	epochs  map[int32]int64
+	tries   []*try
+}
+
+func newDirectory() *directory {
+	return &directory{tenants: make(map[int64]int32), epochs: make(map[int32]int64)}
+}
+
+// shard is where a tenant is, as far as is known here.
+func (d *directory) shard(w *world, tenant int64) int32 {
+	shard, known := d.tenants[tenant]
+	if !known {
+		shard = w.shardOf(tenant)
+		d.tenants[tenant] = shard
+	}
+	return shard
+}
 
 func (d *directory) moved(shard int32, epoch int64) {
 	d.epochs[shard] = max(d.epochs[shard], epoch)
@@ -120,7 +138,7 @@ func (d *directory) moved(shard int32, epoch int64) {
 	}
 }
 
-var errMoved = fault.Unavailable("MOVED", "the shard has a new owner")
+var errMoved = fault.Unavailable(lease.ReasonOwnerMoved, "the shard has a new owner")
 
 // call is one request of a dispatcher or a client to the owner of a tenant, tried as lease.Caller does.
 type call struct {
@@ -134,7 +152,12 @@ type call struct {
 	pause   int64
 	done    func(reply *busv1.ShardReply, epoch int64, err error)
 	stopped func() bool // the caller no longer wants an answer
+	away    *bool       // the caller has lost the bus; nil: it never does
+	once    bool        // to the present owner alone
 }
+
+// cut tells whether what the caller sends now is lost.
+func (c *call) cut() bool { return c.away != nil && *c.away }
 
 // try is one sending of it.
 type try struct {
@@ -162,7 +185,7 @@ func (c *call) send() {
 		return
 	}
 	w := c.w
-	t := &try{call: c, shard: w.shardOf(c.tenant)}
+	t := &try{call: c, shard: c.dir.shard(w, c.tenant)}
 	epoch, known := c.dir.epochs[t.shard]
 	if !known {
 		epoch = w.store.leases[t.shard].epoch
@@ -190,12 +213,12 @@ func (c *call) send() {
 		times = 2
 	}
 	for range times {
-		if w.once(Lose, 12) {
+		if w.once(Lose, 12) || c.cut() {
 			continue
 		}
 		w.travel(c.name, "owner", nil, "request", func() {
-			if fresh && t.over || c.from != nil && (c.from.dead || c.from.life != t.life) {
-				return // it would not be the first any more; or it went with its sender, the same gap as in NewScenario
+			if fresh && t.over {
+				return // it would not be the first any more
 			}
 			t.arrive(data)
 		})
@@ -211,7 +234,7 @@ func (t *try) arrive(data []byte) {
 		}
 		w.after(0, &s.process, "", func() {
 			served := s.drive.Request(t.shard, t.epoch, data, func(reply []byte, err error) {
-				if s.cut || w.once(Lose, 12) {
+				if s.cut || t.cut() || w.once(Lose, 12) {
 					return
 				}
 				w.travel(s.name, t.name, t.from, "answer", func() { t.end(reply, err) })
@@ -250,7 +273,14 @@ func (t *try) end(data []byte, err error) {
 	if c.dir.epochs[t.shard] <= t.epoch {
 		delete(c.dir.epochs, t.shard)
 	}
+	if fault.HasReason(err, lease.ReasonNotOwner) {
+		delete(c.dir.tenants, c.tenant)
+	}
 	if c.req.GetReplay() != nil && !fault.HasReason(err, bus.ReasonNoResponder) && !fault.HasReason(err, lease.ReasonNotOwner) {
+		c.done(nil, 0, err)
+		return
+	}
+	if c.once {
 		c.done(nil, 0, err)
 		return
 	}

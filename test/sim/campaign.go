@@ -14,17 +14,6 @@ import (
 type Totals struct {
 	Seeds, Runs, Takes, Fences, Unknown int
 	Violations                          []Result // by seed
-	Known                               []Result // of open seeds
-}
-
-// Open tells whether a seed is known to break a promise. Each is a fault of the engine or of the world that is not understood yet; whoever mends it takes
-// the seed off the list, which a test insists on.
-//
-//   - 1029, 1250, 1297, 1565: an assignment that its worker has let go stands at its owner as held for ever, most likely by a request to open the session that was
-//     sent again with an old list, and that met a new owner (the same owner is guarded by row.over).
-//   - 218: a task leaves after one of a higher rank, after take-overs with lost and late messages.
-func Open(seed uint64) bool {
-	return slices.Contains([]uint64{218, 1029, 1250, 1297, 1565}, seed)
 }
 
 // Campaign plays seeds from first on, several at a time, with a whole engine.
@@ -45,10 +34,7 @@ func Campaign(ctx context.Context, first uint64, seeds int) Totals {
 				r := Run(ctx, NewScenario(first+uint64(i)), Whole, false) //nolint:gosec // not negative
 				mu.Lock()
 				out.Runs, out.Takes, out.Fences, out.Unknown = out.Runs+r.Runs, out.Takes+r.Takes, out.Fences+r.Fences, out.Unknown+r.Unknown
-				switch {
-				case r.Violation != "" && Open(r.Scenario.Seed):
-					out.Known = append(out.Known, r)
-				case r.Violation != "":
+				if r.Violation != "" {
 					out.Violations = append(out.Violations, r)
 				}
 				mu.Unlock()
@@ -63,9 +49,6 @@ func Campaign(ctx context.Context, first uint64, seeds int) Totals {
 // Catch plays seeds with a broken engine until the checker catches it, and tells with which result; ok is false when it never did.
 func Catch(ctx context.Context, broken Broken, first uint64, seeds int) (Result, bool) {
 	for i := range seeds {
-		if Open(first + uint64(i)) { //nolint:gosec // not negative
-			continue
-		}
 		if r := Run(ctx, NewScenario(first+uint64(i)), broken, false); r.Violation != "" { //nolint:gosec // not negative
 			return r, true
 		}

@@ -220,6 +220,9 @@ func (l *lines) know(rows []engine.Row, over bool) {
 		if old, known := l.rows[key]; !known || over || old.Revision < rows[i].Revision {
 			l.rows[key] = rows[i]
 		}
+		if rows[i].State.InFlight() {
+			l.sent[key] = true // by an owner before
+		}
 	}
 }
 
@@ -230,6 +233,12 @@ func (l *lines) read(in engine.Input) {
 		}
 	}
 	switch in := in.(type) {
+	case *engine.OpenSession:
+		for _, h := range in.Held {
+			l.out(in.Tenant, h.Run, h.TaskNo, h.Generation)
+		}
+	case *engine.Report:
+		l.out(in.Tenant, in.Run, in.TaskNo, in.Generation)
 	case *engine.RunLoaded:
 		if in.Run != nil {
 			l.know(in.Run.Rows, false)
@@ -250,6 +259,13 @@ func (l *lines) read(in engine.Input) {
 				delete(l.uncommitted, key)
 			}
 		}
+	}
+}
+
+// out notes a task that a worker has, or had, from this owner or one before. The row of a task is 0 where it is the run's only one.
+func (l *lines) out(tenant int64, run flow.ID, task, generation int32) {
+	for _, no := range []int16{0, int16(task)} { //nolint:gosec // small
+		l.sent[rowKey{engine.RunKey{Tenant: tenant, ID: run}, no, generation}] = true
 	}
 }
 

@@ -2,10 +2,12 @@ package sim
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/flow"
+	"github.com/tenon-run/tenon/internal/lease"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 )
 
@@ -17,7 +19,11 @@ type dispatcher struct {
 	directory *directory
 	workers   []*seat
 	census    map[int32]int64
+	cut       bool // from the bus
 }
+
+// instance is the name of this start of the dispatcher.
+func (d *dispatcher) instance() string { return fmt.Sprintf("%s-%d", d.name, d.life) }
 
 // seat is a worker as its dispatcher knows it.
 type seat struct {
@@ -47,9 +53,11 @@ type session struct {
 	number   int64
 	conn     *conn
 	replaced int64
+	shard    int32
 	epoch    int64 // 0: being attached
 	wanted   int64
 	pending  []pendingOrder
+	openings int64
 	ended    bool
 }
 
@@ -104,8 +112,33 @@ func (d *dispatcher) seatOf(id flow.ID) *seat {
 
 // call asks the owner of a tenant.
 func (d *dispatcher) call(tenant int64, req *busv1.ShardRequest, done func(*busv1.ShardReply, int64, error), stopped func() bool) {
-	c := &call{w: d.w, from: &d.process, name: d.name, dir: d.directory, tenant: tenant, req: req, until: d.w.now + callTimeout, done: done, stopped: stopped}
+	d.newCall(tenant, req, done, stopped).start()
+}
+
+// callOnce asks the present owner alone, once.
+func (d *dispatcher) callOnce(tenant int64, req *busv1.ShardRequest, done func(*busv1.ShardReply, int64, error), stopped func() bool) {
+	c := d.newCall(tenant, req, done, stopped)
+	c.once = true
 	c.start()
+}
+
+func (d *dispatcher) newCall(tenant int64, req *busv1.ShardRequest, done func(*busv1.ShardReply, int64, error), stopped func() bool) *call {
+	return &call{
+		w: d.w, from: &d.process, name: d.name, away: &d.cut, dir: d.directory, tenant: tenant, req: req, until: d.w.now + callTimeout, done: done, stopped: stopped,
+	}
+}
+
+// tell sends news until an owner has heard it.
+func (d *dispatcher) tell(tenant int64, req *busv1.ShardRequest) {
+	d.call(tenant, req, func(_ *busv1.ShardReply, _ int64, err error) {
+		if err != nil && transient(err) {
+			d.w.after(50*millisecond, &d.process, "", func() { d.tell(tenant, req) })
+		}
+	}, nil)
+}
+
+func transient(err error) bool {
+	return fault.Is(err, fault.CodeUnavailable) || fault.Is(err, fault.CodeDeadlineExceeded)
 }
 
 // listen opens a session for a worker, with what it holds.
@@ -128,7 +161,7 @@ func (d *dispatcher) listen(x *worker, c *conn, number int64, held []*sentTask) 
 		older.ended = true
 		older.conn.close(d)
 	}
-	d.attach(ses, false, 50*millisecond)
+	d.attach(ses, d.w.now+callTimeout, 50*millisecond)
 }
 
 // bring replaces the table by what the worker lists.
@@ -159,14 +192,17 @@ func (st *seat) remove(id flow.ID) {
 	st.sent = slices.DeleteFunc(st.sent, func(a *sentTask) bool { return a.id == id })
 }
 
-func (d *dispatcher) attach(ses *session, again bool, wait int64) {
+// attach ties a session to the owner. Until then a first attachment tries; the others go on, since their stream is open.
+func (d *dispatcher) attach(ses *session, until, wait int64) {
 	if ses.ended {
 		return
 	}
 	st := ses.seat
 	ses.pending = nil
+	ses.openings++
 	req := &busv1.OpenSession{
-		WorkerId: st.id[:], Session: ses.number, Dispatcher: d.name, Actions: d.w.actions, Slots: int32(st.worker.slots), Draining: st.draining, //nolint:gosec // small
+		WorkerId: st.id[:], Session: ses.number, Dispatcher: d.instance(), Actions: d.w.actions, Slots: int32(st.worker.slots), Draining: st.draining, //nolint:gosec // small
+		Opening: ses.openings,
 	}
 	for _, a := range st.sent {
 		h := &busv1.HeldAssignment{AssignmentId: a.id[:], RunId: a.run[:], TaskNo: a.taskNo, Generation: a.generation, Attempt: a.attempt, Started: a.begun > 0}
@@ -177,14 +213,17 @@ func (d *dispatcher) attach(ses *session, again bool, wait int64) {
 	}
 	slices.SortFunc(req.Held, func(a, b *busv1.HeldAssignment) int { return bytes.Compare(a.AssignmentId, b.AssignmentId) })
 	retry := func(err error) {
-		transient := fault.Is(err, fault.CodeUnavailable) || fault.Is(err, fault.CodeDeadlineExceeded)
-		if !transient || !again && !fault.HasReason(err, "EARLIER_OWNER") {
+		if !transient(err) || d.w.now > until {
 			d.close(ses, false)
 			return
 		}
-		d.w.after(wait, &d.process, "", func() { d.attach(ses, again, min(2*wait, 2*second)) })
+		pause := wait
+		if fault.HasReason(err, lease.ReasonOwnerMoved) {
+			pause = 0
+		}
+		d.w.after(pause, &d.process, "", func() { d.attach(ses, until, min(2*wait, 2*second)) })
 	}
-	d.call(st.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_OpenSession{OpenSession: req}}, func(reply *busv1.ShardReply, epoch int64, err error) {
+	d.callOnce(st.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_OpenSession{OpenSession: req}}, func(reply *busv1.ShardReply, epoch int64, err error) {
 		if ses.ended {
 			return
 		}
@@ -210,7 +249,7 @@ func (d *dispatcher) attached(ses *session, shard int32, epoch int64) bool {
 		return false
 	}
 	d.w.notef("%s attaches session %s.%d to epoch %d with %d assignments", d.name, ses.seat.worker.name, ses.number, epoch, len(ses.seat.sent))
-	ses.epoch = epoch
+	ses.shard, ses.epoch = shard, epoch
 	if !ses.conn.opened {
 		ses.conn.opened = true
 		ses.conn.push(func() { ses.seat.worker.opened(ses.conn) })
@@ -241,40 +280,59 @@ func (d *dispatcher) detach(st *seat, epoch int64) {
 		return
 	}
 	ses.epoch = 0
-	d.attach(ses, true, 50*millisecond)
+	d.attach(ses, forEver, 50*millisecond)
 }
 
 func (d *dispatcher) sessionsWanted(shard int32, epoch int64) {
 	d.census[shard] = max(d.census[shard], epoch)
 	d.directory.moved(shard, epoch)
 	for _, st := range d.workers {
-		if st.session != nil && st.session.epoch != 0 && d.w.shardOf(st.tenant) == shard {
+		if st.session != nil && st.session.epoch != 0 && st.session.shard == shard {
 			d.detach(st, epoch)
 		}
 	}
 }
 
-// probe finds owners whose call for sessions was lost.
+// probe tells the owners which sessions are here, and hears which of them they take for lost.
 func (d *dispatcher) probe() {
 	d.w.after(5*second, &d.process, "", d.probe)
 	var asked []int64
 	for _, st := range d.workers {
-		tenant := st.tenant
-		if st.session == nil || slices.Contains(asked, tenant) {
-			continue
+		if st.session != nil && st.session.epoch != 0 && !slices.Contains(asked, st.tenant) {
+			asked = append(asked, st.tenant)
+			d.probeTenant(st.tenant)
 		}
-		asked = append(asked, tenant)
-		d.call(tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_Peek{Peek: &busv1.PeekRuns{}}}, func(_ *busv1.ShardReply, epoch int64, err error) {
-			if err != nil {
-				return
+	}
+}
+
+func (d *dispatcher) probeTenant(tenant int64) {
+	check := &busv1.CheckSessions{}
+	var here []*session
+	var epochs []int64
+	for _, st := range d.workers {
+		if ses := st.session; st.tenant == tenant && ses != nil && ses.epoch != 0 {
+			check.Sessions = append(check.Sessions, &busv1.SessionName{WorkerId: slices.Clone(st.id[:]), Session: ses.number})
+			here, epochs = append(here, ses), append(epochs, ses.epoch)
+		}
+	}
+	d.call(tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_CheckSessions{CheckSessions: check}}, func(reply *busv1.ShardReply, epoch int64, err error) {
+		if err != nil {
+			return
+		}
+		for _, st := range d.workers {
+			if st.tenant == tenant {
+				d.detach(st, epoch)
 			}
-			for _, st := range d.workers {
-				if st.tenant == tenant {
-					d.detach(st, epoch)
+		}
+		for _, missing := range reply.GetSessions().GetMissing() {
+			for i, ses := range here {
+				if d.w.broken != LostSessionKept && epochs[i] == epoch && ses.number == missing.GetSession() && bytes.Equal(ses.seat.id[:], missing.GetWorkerId()) {
+					d.w.notef("%s ends session %s.%d, which its owner takes for lost", d.name, ses.seat.worker.name, ses.number)
+					d.close(ses, false)
 				}
 			}
-		}, nil)
-	}
+		}
+	}, nil)
 }
 
 // watch ends the sessions of silent workers.
@@ -294,6 +352,12 @@ func (d *dispatcher) heartbeat(x *worker, number int64) bool {
 		return false
 	}
 	st.heard = d.w.now
+	if x.draining && !st.draining {
+		st.draining = true
+		d.tell(st.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_DrainWorker{
+			DrainWorker: &busv1.DrainWorker{WorkerId: slices.Clone(st.id[:]), Session: number},
+		}})
+	}
 	return true
 }
 
@@ -308,7 +372,7 @@ func (d *dispatcher) close(ses *session, silent bool) {
 		st.session = nil
 	}
 	ses.conn.close(d)
-	d.loseSession(st, ses.number, silent)
+	d.loseSession(st, ses.number, silent || st.draining && len(st.sent) == 0)
 	if ses.epoch == 0 && ses.replaced != 0 {
 		d.loseSession(st, ses.replaced, false)
 	}
@@ -327,9 +391,9 @@ func (d *dispatcher) superseded(ses *session) {
 }
 
 func (d *dispatcher) loseSession(st *seat, number int64, gone bool) {
-	d.call(st.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_LoseSession{
-		LoseSession: &busv1.LoseSession{WorkerId: st.id[:], Session: number, Gone: gone},
-	}}, func(*busv1.ShardReply, int64, error) {}, nil)
+	d.tell(st.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_LoseSession{
+		LoseSession: &busv1.LoseSession{WorkerId: slices.Clone(st.id[:]), Session: number, Gone: gone},
+	}})
 }
 
 // order takes an owner's message.
@@ -344,6 +408,9 @@ func (d *dispatcher) order(order *busv1.DispatcherOrder) {
 func (d *dispatcher) deliver(st *seat, epoch int64, order *busv1.SessionOrder) {
 	ses := st.session
 	if ses == nil || ses.number != order.GetSession() && d.w.broken != SessionIgnored {
+		return
+	}
+	if ses.number == order.GetSession() && ses.openings != order.GetOpening() && !order.GetClose() && d.w.broken != OpeningsUnordered {
 		return
 	}
 	switch {
@@ -373,9 +440,12 @@ func (d *dispatcher) apply(ses *session, epoch int64, order *busv1.SessionOrder)
 		ses.conn.push(func() { x.assigned(ses.conn, o) })
 	}
 	for _, c := range order.GetCancels() {
-		if id := flow.ID(c.GetAssignmentId()); st.find(id) != nil {
-			ses.conn.push(func() { x.cancelled(id, c.GetReason()) })
+		id := flow.ID(c.GetAssignmentId())
+		if st.find(id) == nil {
+			d.neverLeft(st, ses.number, &sentTask{id: id})
+			continue
 		}
+		ses.conn.push(func() { x.cancelled(id, c.GetReason()) })
 	}
 	for _, raw := range order.GetWithdrawals() {
 		id := flow.ID(raw)
@@ -388,9 +458,9 @@ func (d *dispatcher) apply(ses *session, epoch int64, order *busv1.SessionOrder)
 }
 
 func (d *dispatcher) neverLeft(st *seat, number int64, a *sentTask) {
-	d.call(st.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_Reports{Reports: &busv1.Reports{
-		WorkerId: st.id[:], Session: number, Items: []*busv1.ReportItem{item(a, busv1.ReportKind_REPORT_KIND_WITHDRAWN)},
-	}}}, func(*busv1.ShardReply, int64, error) {}, nil)
+	d.tell(st.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_Reports{Reports: &busv1.Reports{
+		WorkerId: slices.Clone(st.id[:]), Session: number, Items: []*busv1.ReportItem{item(a, busv1.ReportKind_REPORT_KIND_WITHDRAWN)},
+	}}})
 }
 
 func item(a *sentTask, kind busv1.ReportKind) *busv1.ReportItem {
@@ -399,6 +469,14 @@ func item(a *sentTask, kind busv1.ReportKind) *busv1.ReportItem {
 
 // report passes news on to the owner; done hears the verdict, 0 for none in time.
 func (d *dispatcher) report(x *worker, number int64, it *busv1.ReportItem, done func(verdict int32)) {
+	attached := func() (*session, int64) {
+		if st := d.seatOf(x.id); st != nil && st.session != nil {
+			return st.session, st.session.epoch
+		}
+		return nil, 0
+	}
+	result := it.GetKind() == busv1.ReportKind_REPORT_KIND_COMPLETED || it.GetKind() == busv1.ReportKind_REPORT_KIND_FAILED
+	session, sentUnder := attached()
 	d.call(x.tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_Reports{Reports: &busv1.Reports{
 		WorkerId: slices.Clone(x.id[:]), Session: number, Items: []*busv1.ReportItem{it},
 	}}}, func(reply *busv1.ShardReply, epoch int64, err error) {
@@ -408,6 +486,15 @@ func (d *dispatcher) report(x *worker, number int64, it *busv1.ReportItem, done 
 		}
 		verdict := reply.GetReports().GetVerdicts()[0]
 		d.w.check.verdict(x.tenant, it, verdict)
+		now, epochNow := attached()
+		counts := sentUnder == epoch && now == session && epochNow == sentUnder || d.w.broken == NewsUnguarded
+		if !counts && !result {
+			if st := d.seatOf(x.id); st != nil {
+				d.detach(st, epoch)
+			}
+			done(0)
+			return
+		}
 		if st := d.seatOf(x.id); st != nil {
 			d.detach(st, epoch)
 			if a := st.find(flow.ID(it.GetAssignmentId())); a != nil {

@@ -100,9 +100,18 @@ func (s *scheduling) renewal() {
 
 func (s *scheduling) askOwners() {
 	s.w.after(500*millisecond, &s.process, "", s.askOwners)
-	if !s.busy && s.drive.AskOwners() {
-		s.round(false)
+	if s.busy {
+		return
 	}
+	if s.w.broken != DispatcherUnasked {
+		s.drive.AskDispatchers()
+	}
+	if s.drive.AskOwners() {
+		s.round(false)
+		return
+	}
+	s.drive.Hear()
+	s.settle()
 }
 
 // round is one of the keeper's, after which it waits until the owner has heard of it.
@@ -194,7 +203,7 @@ func (s *scheduling) Begin(c *scheduler.Commit) { s.w.store.begin(s, c) }
 
 func (s *scheduling) Write(c *scheduler.Commit) error { return s.w.store.writeNow(s, c) }
 
-func (s *scheduling) Look(_ int32, ask engine.Ask, answer func(engine.Input)) {
+func (s *scheduling) Look(shard int32, ask engine.Ask, answer func(engine.Input)) {
 	w := s.w
 	wait := w.between(100, 2*millisecond)
 	if w.once(Refused, 6) || w.once(SlowStore, 6) {
@@ -208,6 +217,11 @@ func (s *scheduling) Look(_ int32, ask engine.Ask, answer func(engine.Input)) {
 		w.after(w.between(50, 2*millisecond), &s.process, "", then)
 	}
 	w.after(wait, &s.process, "", func() {
+		if a, ok := ask.(*engine.AskTenant); ok && w.shardOf(a.Tenant) != shard {
+			answer(&engine.TenantLoaded{Tenant: a.Tenant, Asked: a.Asked, Elsewhere: true})
+			s.settle()
+			return
+		}
 		w.store.answer(ask, pause, func(in engine.Input) {
 			w.after(w.between(50, millisecond), &s.process, "", func() { answer(in); s.settle() })
 		})
@@ -220,8 +234,8 @@ func (s *scheduling) Take(shard int32, gone flow.ID) (lease.Lease, bool, error) 
 	return s.w.store.take(s, shard, gone)
 }
 
-func (s *scheduling) Release(shards []int32, clean bool) error {
-	return s.w.store.release(s, shards, clean)
+func (s *scheduling) Release(leases []lease.Lease, clean bool) error {
+	return s.w.store.release(s, leases, clean)
 }
 
 func (s *scheduling) OpenTenants(shard int32) []int64 { return s.w.store.openTenants(shard) }
@@ -252,6 +266,11 @@ func (m members) Gone(_ context.Context, instance string) bool {
 	}
 	for _, other := range m.s.w.schedulers {
 		if uuid.UUID(other.id).String() == instance && !other.dead && !other.cut {
+			return false
+		}
+	}
+	for _, d := range m.s.w.dispatchers {
+		if d.instance() == instance && !d.dead && !d.cut {
 			return false
 		}
 	}

@@ -28,7 +28,8 @@ type store struct {
 	*rows
 	w       *world
 	leases  []holding
-	commits []*commit // begun, and not at their end in the server
+	shards  map[int64]int32 // of tenants that have moved
+	commits []*commit       // begun, and not at their end in the server
 	takes   int
 	fences  int
 	unknown int
@@ -47,10 +48,34 @@ type commit struct {
 }
 
 func newStore(w *world) *store {
-	return &store{rows: newRows(w), w: w, leases: make([]holding, w.sc.Shards)}
+	return &store{rows: newRows(w), w: w, leases: make([]holding, w.sc.Shards), shards: make(map[int64]int32)}
 }
 
-func (w *world) shardOf(tenant int64) int32 { return int32(tenant) % int32(w.sc.Shards) } //nolint:gosec // small
+// shardOf is where a tenant is now.
+func (w *world) shardOf(tenant int64) int32 {
+	if shard, moved := w.store.shards[tenant]; moved {
+		return shard
+	}
+	return int32(tenant) % int32(w.sc.Shards) //nolint:gosec // small
+}
+
+// move is lease.Store.MoveTenant.
+func (s *store) move(tenant int64, to int32) {
+	from := s.w.shardOf(tenant)
+	if from == to {
+		return
+	}
+	s.waitOut(min(from, to))
+	s.waitOut(max(from, to))
+	old, next := &s.leases[from], &s.leases[to]
+	above := max(old.epoch, next.epoch)
+	s.shards[tenant] = to
+	old.epoch, next.epoch = above+1, above+2
+	if next.owner.IsZero() {
+		next.owner = old.owner
+	}
+	s.w.notef("tenant %d moves from shard %d (epoch %d) to shard %d (epoch %d)", tenant, from, old.epoch, to, next.epoch)
+}
 
 func errRefused() error {
 	return &pgconn.PgError{Severity: "ERROR", Code: "40001", Message: "could not serialize access"}
@@ -275,13 +300,14 @@ func (s *store) renew(by *scheduling) ([]lease.Lease, []lease.Standing, error) {
 	return own, all, nil
 }
 
-func (s *store) release(by *scheduling, shards []int32, clean bool) error {
+func (s *store) release(by *scheduling, leases []lease.Lease, clean bool) error {
 	if s.w.once(Refused, 8) {
 		return errRefused()
 	}
 	for i := range s.leases {
 		l := &s.leases[i]
-		if l.owner != by.id || len(shards) > 0 && !slices.Contains(shards, int32(i)) { //nolint:gosec // small
+		meant := func(given lease.Lease) bool { return given.Shard == int32(i) && given.Epoch == l.epoch } //nolint:gosec // small
+		if l.owner != by.id || len(leases) > 0 && !slices.ContainsFunc(leases, meant) {
 			continue
 		}
 		s.w.notef("%s gives shard %d back, clean %v", by.name, i, clean)

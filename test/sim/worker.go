@@ -70,6 +70,8 @@ type worker struct {
 	heard  int64 // when it was last in touch
 	away   int64 // since when it is not; 0: it is
 	jobs   []*job
+
+	draining bool // it takes nothing more, and ends when it has nothing left
 }
 
 func (w *world) newWorker(tenant int64, name string, slots int) *worker {
@@ -81,6 +83,7 @@ func (w *world) newWorker(tenant int64, name string, slots int) *worker {
 
 func (x *worker) begin() {
 	x.id, x.number, x.conn, x.open, x.heard, x.away, x.jobs = x.w.newID(), 0, nil, false, x.w.now, x.w.now, nil
+	x.draining = false
 	x.w.after(x.w.between(0, second), &x.process, "", x.connect)
 	x.w.after(grace/4, &x.process, "", x.beat)
 }
@@ -97,6 +100,38 @@ func (x *worker) die() {
 		x.dispatcherNotices(c, second)
 	}
 	w.after(w.between(100*millisecond, 8*second), nil, "", func() {
+		if x.dead {
+			x.replace()
+		}
+	})
+}
+
+// drain is the end of a worker in order: it says so, gives back what comes from now on, and leaves when it has nothing left, or its patience with its tasks ends.
+func (x *worker) drain() {
+	if x.draining {
+		return
+	}
+	x.w.notef("%s drains", x.name)
+	x.draining = true
+	x.beatOnce()
+	x.leaveWhenDone(x.w.now + 10*second)
+}
+
+func (x *worker) leaveWhenDone(latest int64) {
+	w := x.w
+	if len(x.jobs) > 0 && w.now < latest {
+		w.after(100*millisecond, &x.process, "", func() { x.leaveWhenDone(latest) })
+		return
+	}
+	w.notef("%s leaves", x.name)
+	x.jobs = nil
+	c := x.conn
+	w.kill(&x.process)
+	x.conn = nil
+	if c != nil {
+		x.dispatcherNotices(c, second)
+	}
+	w.after(w.between(100*millisecond, 2*second), nil, "", func() {
 		if x.dead {
 			x.replace()
 		}
@@ -204,11 +239,12 @@ func (x *worker) beat() {
 		}
 		return
 	}
-	c := x.conn
-	if c == nil || !x.open {
-		return
-	}
-	if c.d.dead {
+	x.beatOnce()
+}
+
+func (x *worker) beatOnce() {
+	w, c := x.w, x.conn
+	if c == nil || c.d.dead {
 		return
 	}
 	w.after(w.between(50, 500), &c.d.process, "", func() {
@@ -239,6 +275,10 @@ func (x *worker) assigned(c *conn, o *busv1.OrderedAssignment) {
 	if x.find(id) != nil {
 		return
 	}
+	if x.draining {
+		x.disown(id)
+		return
+	}
 	j := &job{order: o, id: id}
 	x.w.check.arrives(x, j)
 	x.jobs = append(x.jobs, j)
@@ -249,7 +289,7 @@ func (x *worker) assigned(c *conn, o *busv1.OrderedAssignment) {
 func (x *worker) cancelled(id flow.ID, reason int32) {
 	j := x.find(id)
 	if j == nil {
-		x.send(&busv1.ReportItem{AssignmentId: id[:], RunId: make([]byte, 16), Kind: busv1.ReportKind_REPORT_KIND_STOPPED}, func() bool { return false }, func(int32) {})
+		x.disown(id)
 		return
 	}
 	if reason == int32(workersv1.CancelReason_CANCEL_REASON_SUPERSEDED) {
@@ -263,11 +303,27 @@ func (x *worker) cancelled(id flow.ID, reason int32) {
 }
 
 func (x *worker) withdrawn(id flow.ID) {
-	if j := x.find(id); j != nil {
+	switch j := x.find(id); {
+	case j == nil:
+		x.disown(id)
+	case j.started > 0:
+		x.say(j, busv1.ReportKind_REPORT_KIND_STARTED)
+	default:
 		x.say(j, busv1.ReportKind_REPORT_KIND_ACKNOWLEDGED)
-		return
 	}
-	x.send(&busv1.ReportItem{AssignmentId: id[:], RunId: make([]byte, 16), Kind: busv1.ReportKind_REPORT_KIND_WITHDRAWN}, func() bool { return false }, func(int32) {})
+}
+
+// disown says that an assignment is not here. Its dispatcher adds what it knows of it.
+func (x *worker) disown(id flow.ID) {
+	it := &busv1.ReportItem{AssignmentId: id[:], RunId: make([]byte, 16), Kind: busv1.ReportKind_REPORT_KIND_WITHDRAWN}
+	if c := x.conn; c != nil {
+		if st := c.d.seatOf(x.id); st != nil {
+			if a := st.find(id); a != nil {
+				it = item(a, busv1.ReportKind_REPORT_KIND_WITHDRAWN)
+			}
+		}
+	}
+	x.send(it, func() bool { return false }, func(int32) {})
 }
 
 func (x *worker) stop(j *job) {

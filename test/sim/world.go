@@ -299,8 +299,16 @@ func (w *world) trouble() {
 			w.after(w.between(100*millisecond, 10*second), nil, "", func() { s.cut = false })
 		}
 	case 5:
-		if w.once(DispatcherDie, 3) {
+		switch {
+		case w.once(DispatcherDie, 3):
 			w.dispatchers[w.rnd.IntN(len(w.dispatchers))].crash()
+		case w.once(Move, 2):
+			w.store.move(1+w.rnd.Int64N(int64(w.sc.Tenants)), int32(w.rnd.IntN(w.sc.Shards))) //nolint:gosec // small
+		case w.once(CutDispatcher, 2):
+			d := w.dispatchers[w.rnd.IntN(len(w.dispatchers))]
+			w.notef("%s is cut off", d.name)
+			d.cut = true
+			w.after(w.between(100*millisecond, 12*second), nil, "", func() { d.cut = false })
 		}
 	default:
 		x := w.workers[w.rnd.IntN(len(w.workers))]
@@ -308,6 +316,8 @@ func (w *world) trouble() {
 		case x.dead:
 		case w.once(Die, 4):
 			x.die()
+		case w.once(Drain, 4):
+			x.drain()
 		case w.once(Break, 2):
 			x.cutStream()
 		}
@@ -326,6 +336,7 @@ func (w *world) heal() {
 		w.resume(&s.process)
 	}
 	for _, d := range w.dispatchers {
+		d.cut = false
 		if d.dead {
 			d.start()
 		}

@@ -1,5 +1,8 @@
 -- Shard ownership.
 
+-- name: TenantBySlug :one
+SELECT t.id, s.shard FROM tenants t JOIN tenant_shards s ON s.tenant_id = t.id WHERE t.slug = @slug;
+
 -- name: ShardOfTenant :one
 SELECT shard FROM tenant_shards WHERE tenant_id = @tenant_id;
 
@@ -40,9 +43,23 @@ FROM shards s LEFT JOIN kept ON kept.id = s.id
 ORDER BY s.id;
 
 -- name: ReleaseShards :exec
--- Gives shards back at once; with no list, all of the owner's. An owner that could not record everything stays named, so that its successor waits for the workers.
+-- Gives shards back at once, unless they have been taken again since; with no list, all of the owner's. An owner that could not record everything stays named,
+-- so that its successor waits for the workers.
 UPDATE shards SET owner = CASE WHEN @clean::boolean THEN NULL ELSE owner END, address = '', expires_at = '-infinity'
-WHERE owner = @the_owner::uuid AND (id = ANY (@shards::int[]) OR cardinality(@shards::int[]) = 0);
+WHERE owner = @the_owner::uuid
+  AND (cardinality(@shards::int[]) = 0 OR EXISTS (SELECT FROM unnest(@shards::int[], @epochs::bigint[]) AS handed (id, epoch) WHERE handed.id = shards.id AND handed.epoch = shards.epoch));
+
+-- name: MoveTenant :execrows
+-- Under the exclusive locks of both shards.
+UPDATE tenant_shards SET shard = @to_shard WHERE tenant_id = @tenant_id AND shard = @from_shard;
+
+-- name: MoveEpochs :exec
+-- Ends the epochs of both shards' owners, and lets the one that a tenant moves to go above the other, so that a tenant's epochs rise wherever it is. A shard
+-- without an owner is no longer clean: the owner that the tenant comes from may have sent what is not recorded.
+WITH above AS (SELECT max(epoch) AS epoch FROM shards WHERE id IN (@from_shard::int, @to_shard::int)),
+  before AS (SELECT owner FROM shards WHERE id = @from_shard::int)
+UPDATE shards SET epoch = above.epoch + CASE WHEN id = @to_shard::int THEN 2 ELSE 1 END, owner = coalesce(shards.owner, before.owner)
+FROM above, before WHERE id IN (@from_shard::int, @to_shard::int);
 
 -- name: Takeable :one
 -- Whether a take would succeed, before anybody is disturbed for it.

@@ -38,6 +38,11 @@ func (o *owner) Call(_ context.Context, _ int64, request *busv1.ShardRequest) (*
 	return &busv1.ShardReply{Kind: &busv1.ShardReply_Session{Session: &busv1.OpenSessionReply{Epoch: 1}}}, 1, nil
 }
 
+// CallOnce implements dispatcher.Owners.
+func (o *owner) CallOnce(ctx context.Context, tenantID int64, request *busv1.ShardRequest) (*busv1.ShardReply, int64, error) {
+	return o.Call(ctx, tenantID, request)
+}
+
 // Moved implements dispatcher.Owners; the only owner stays.
 func (o *owner) Moved(int32, int64) {}
 

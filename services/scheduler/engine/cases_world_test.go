@@ -13,6 +13,8 @@ type bench struct {
 	t    *testing.T
 	ids  int
 	work flow.ID // the worker w
+
+	openings int64
 }
 
 func newBench(t *testing.T) *bench {
@@ -114,7 +116,8 @@ func (b *bench) worker(slots int, plans ...*flow.Plan) []Effect {
 
 func (b *bench) session(worker flow.ID, number int64, slots int, held []Held, plans ...*flow.Plan) []Effect {
 	b.t.Helper()
-	in := &OpenSession{To: b.ref(nil), Tenant: simTenant, Worker: worker, Session: number, Dispatcher: "d", Slots: slots, Held: held}
+	b.openings++
+	in := &OpenSession{To: b.ref(nil), Tenant: simTenant, Worker: worker, Session: number, Dispatcher: "d", Slots: slots, Held: held, Opening: b.openings}
 	for _, p := range plans {
 		in.Actions = append(in.Actions, p.Actions...)
 	}

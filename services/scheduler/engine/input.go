@@ -88,6 +88,7 @@ type OpenSession struct {
 	Draining   bool
 	Paused     bool // by people
 	Held       []Held
+	Opening    int64 // counts the requests to open the session
 }
 
 // LoseSession says that a session's stream broke, or that the worker said good-bye.
@@ -97,6 +98,24 @@ type LoseSession struct {
 	Worker  flow.ID
 	Session int64
 	Gone    bool
+}
+
+// LoseDispatcher says that nobody answers for a dispatcher any more: the sessions that it held are lost. It concerns every tenant of the shard.
+type LoseDispatcher struct {
+	Dispatcher string
+}
+
+// SessionKey names a session of a tenant's worker.
+type SessionKey struct {
+	Worker  flow.ID
+	Session int64
+}
+
+// CheckSessions asks which of a dispatcher's sessions are not open here.
+type CheckSessions struct {
+	To       Ref
+	Tenant   int64
+	Sessions []SessionKey
 }
 
 // DrainWorker stops further assignments to a session.
@@ -195,6 +214,8 @@ type TenantLoaded struct {
 	Lanes   []LaneLoaded
 	Timers  TimersLoaded
 	Any     bool // the tenant has open runs
+
+	Elsewhere bool // it is in another shard: whoever asked for it here is refused by the shell
 }
 
 // Committed says that every step up to Seq is durable.
@@ -202,18 +223,20 @@ type Committed struct {
 	Seq int64
 }
 
-func (i *Trigger) tenant() int64      { return i.Tenant }
-func (i *CancelRun) tenant() int64    { return i.Tenant }
-func (i *ReplayRun) tenant() int64    { return i.Tenant }
-func (i *AwaitRuns) tenant() int64    { return i.Tenant }
-func (i *Peek) tenant() int64         { return i.Tenant }
-func (i *OpenSession) tenant() int64  { return i.Tenant }
-func (i *LoseSession) tenant() int64  { return i.Tenant }
-func (i *DrainWorker) tenant() int64  { return i.Tenant }
-func (i *CheckParent) tenant() int64  { return i.Tenant }
-func (i *Report) tenant() int64       { return i.Tenant }
-func (i *RunLoaded) tenant() int64    { return i.Tenant }
-func (i *LaneLoaded) tenant() int64   { return i.Tenant }
-func (i *TimersLoaded) tenant() int64 { return i.Tenant }
-func (i *TenantLoaded) tenant() int64 { return i.Tenant }
-func (i *Committed) tenant() int64    { return 0 }
+func (i *Trigger) tenant() int64        { return i.Tenant }
+func (i *CancelRun) tenant() int64      { return i.Tenant }
+func (i *ReplayRun) tenant() int64      { return i.Tenant }
+func (i *AwaitRuns) tenant() int64      { return i.Tenant }
+func (i *Peek) tenant() int64           { return i.Tenant }
+func (i *OpenSession) tenant() int64    { return i.Tenant }
+func (i *LoseSession) tenant() int64    { return i.Tenant }
+func (i *LoseDispatcher) tenant() int64 { return 0 }
+func (i *CheckSessions) tenant() int64  { return i.Tenant }
+func (i *DrainWorker) tenant() int64    { return i.Tenant }
+func (i *CheckParent) tenant() int64    { return i.Tenant }
+func (i *Report) tenant() int64         { return i.Tenant }
+func (i *RunLoaded) tenant() int64      { return i.Tenant }
+func (i *LaneLoaded) tenant() int64     { return i.Tenant }
+func (i *TimersLoaded) tenant() int64   { return i.Tenant }
+func (i *TenantLoaded) tenant() int64   { return i.Tenant }
+func (i *Committed) tenant() int64      { return 0 }

@@ -85,7 +85,7 @@ func (s *Shard) assign(ses *session, w *row) {
 		s.arm(w)
 	}
 	s.setTimer(timer{at: s.now + s.cfg.RecordAfter, kind: recordDue, assignment: a.id})
-	s.setTimer(timer{at: s.now + s.cfg.AckTimeout, kind: ackDue, assignment: a.id})
+	s.askLater(a)
 	top := w.run.rows[0]
 	out := &Assign{
 		SessionName: ses.name(), Assignment: a.id, Run: w.ID, TaskNo: w.number(), Generation: w.Generation, Attempt: w.Attempt, Plan: w.run.plan,

@@ -84,6 +84,12 @@ type Reply struct {
 	Refusal *Refusal
 }
 
+// SessionsReply answers CheckSessions with those that are lost, ended or unknown, in the order of the question.
+type SessionsReply struct {
+	To      Ref
+	Missing []SessionKey
+}
+
 // Verdict is the answer to a report.
 type Verdict int
 
@@ -111,6 +117,7 @@ type SessionName struct {
 	Tenant     int64
 	Worker     flow.ID
 	Session    int64
+	Opening    int64 // the request that opened it
 }
 
 // Assign sends a task to a worker.
@@ -159,15 +166,16 @@ type Notice struct {
 	Final    bool
 }
 
-func (*TriggerReply) isEffect() {}
-func (*Reply) isEffect()        {}
-func (*VerdictReply) isEffect() {}
-func (*PeekReply) isEffect()    {}
-func (*Assign) isEffect()       {}
-func (*Stop) isEffect()         {}
-func (*Withdraw) isEffect()     {}
-func (*Close) isEffect()        {}
-func (*Notice) isEffect()       {}
+func (*TriggerReply) isEffect()  {}
+func (*Reply) isEffect()         {}
+func (*SessionsReply) isEffect() {}
+func (*VerdictReply) isEffect()  {}
+func (*PeekReply) isEffect()     {}
+func (*Assign) isEffect()        {}
+func (*Stop) isEffect()          {}
+func (*Withdraw) isEffect()      {}
+func (*Close) isEffect()         {}
+func (*Notice) isEffect()        {}
 
 // Numbers of tenon.workers.v1.CancelReason.
 const (

@@ -13,6 +13,10 @@ func (s *Shard) report(t *tenant, in *Report) {
 	}
 	verdict := Accepted
 	w := a.row
+	listed := a.listed
+	if in.Session >= a.number && in.Kind != Acknowledged {
+		a.listed = false // one that has started may be known as such to an earlier owner alone
+	}
 	switch in.Kind {
 	case Acknowledged:
 		a.acked = true
@@ -22,7 +26,7 @@ func (s *Shard) report(t *tenant, in *Report) {
 			s.begun(a, s.since(w, in.Running))
 		}
 	case Withdrawn:
-		if w.State == flow.Assigned || a.stopping() {
+		if w.State == flow.Assigned || a.stopping() || listed {
 			w.over = a.id
 			s.requeue(a)
 		}
@@ -110,7 +114,10 @@ func (s *Shard) unknown(t *tenant, in *Report) *assignment {
 		s.effect(&VerdictReply{in.To, Accepted})
 		return nil
 	}
-	if in.Kind != Withdrawn && in.Kind != Stopped && !t.stale(in) {
+	switch {
+	case in.Kind == Withdrawn, in.Kind == Stopped:
+		w.over = in.Assignment
+	case !t.stale(in):
 		a := s.adopt(t, Held{Assignment: in.Assignment, Run: in.Run, TaskNo: in.TaskNo, Generation: in.Generation, Attempt: in.Attempt})
 		if a != nil {
 			s.attach(t, a, in)
@@ -132,7 +139,8 @@ func (t *tenant) stale(in *Report) bool {
 
 // attach ties an adopted assignment to its worker's session, when that is open here.
 func (s *Shard) attach(t *tenant, a *assignment, in *Report) {
-	a.worker, a.number, a.acked = in.Worker, in.Session, true
+	a.worker, a.number = in.Worker, in.Session
+	s.unconfirmed(a)
 	ses := t.session(in.Worker)
 	if ses == nil || ses.number < in.Session {
 		s.setTimer(timer{at: s.now + s.cfg.Grace, kind: orphanDue, assignment: a.id})

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -22,6 +23,7 @@ type session struct {
 	lost       bool
 	lostAt     int64
 	graceEnd   int64         // when a lost session's work is given up
+	opening    int64         // the newest request to open it
 	held       []*assignment // in no order that means anything, but always in the same
 	resuming   []*await      // children are final, the slot is not had yet
 }
@@ -45,7 +47,7 @@ func (s *session) letGo(a *assignment) {
 }
 
 func (s *session) name() SessionName {
-	return SessionName{s.dispatcher, s.tenant, s.worker, s.number}
+	return SessionName{s.dispatcher, s.tenant, s.worker, s.number, s.opening}
 }
 
 func (s *session) serves(l *lane) bool {
@@ -67,8 +69,10 @@ type assignment struct {
 	worker    flow.ID
 	number    int64
 	acked     bool
+	listed    bool // brought along, and its worker has not said since that it runs: the list may be older than the worker's last word
 	recorded  bool
 	deadline  int64 // of the attempt; 0 before its start
+	askAt     int64 // when its worker is asked whether it has it
 	stopAt    int64 // when a worker that has not stopped is told again
 	holdsSlot bool
 	place     int // in the session's list
@@ -88,12 +92,16 @@ func (t *tenant) session(worker flow.ID) *session {
 
 func (s *Shard) openSession(t *tenant, in *OpenSession) {
 	old := t.session(in.Worker)
-	if s.now < t.ended[in.Worker].until && t.ended[in.Worker].number >= in.Session || old != nil && (old.number > in.Session || old.number == in.Session && !old.lost && old.dispatcher != in.Dispatcher) {
+	if t.staleOpening(old, in, s.now) {
 		s.effect(&Reply{in.To, refuse("aborted", "SESSION_STALE", "a newer session of this worker is open: listen again with a higher session number")})
 		return
 	}
+	if old != nil && old.number == in.Session && old.opening == in.Opening {
+		s.effect(&Reply{To: in.To}) // the same request once more
+		return
+	}
 	fresh := &session{
-		tenant: t.id, worker: in.Worker, number: in.Session, dispatcher: in.Dispatcher, queues: in.Queues, slots: in.Slots, draining: in.Draining,
+		tenant: t.id, worker: in.Worker, number: in.Session, dispatcher: in.Dispatcher, queues: in.Queues, slots: in.Slots, draining: in.Draining, opening: in.Opening,
 		paused:  in.Paused || t.paused[in.Worker],
 		actions: make(map[string]bool, len(in.Actions)),
 	}
@@ -129,6 +137,17 @@ func (s *Shard) openSession(t *tenant, in *OpenSession) {
 	t.match = true
 }
 
+// staleOpening tells of a request to open a session that has ended, or that has been overtaken by a newer session or a newer request.
+func (t *tenant) staleOpening(old *session, in *OpenSession, now int64) bool {
+	if over := t.ended[in.Worker]; now < over.until && over.number >= in.Session {
+		return true
+	}
+	if old == nil || old.number != in.Session {
+		return old != nil && old.number > in.Session
+	}
+	return old.dispatcher != in.Dispatcher || old.opening > in.Opening
+}
+
 // bringBack takes over an assignment that the worker still has, or tells it to stop.
 func (s *Shard) bringBack(t *tenant, to *session, h Held) {
 	a := s.assignments[h.Assignment]
@@ -148,7 +167,8 @@ func (s *Shard) bringBack(t *tenant, to *session, h Held) {
 	if a.session == to {
 		return // named twice
 	}
-	a.session, a.worker, a.number, a.acked = to, to.worker, to.number, true
+	a.session, a.worker, a.number = to, to.worker, to.number
+	s.unconfirmed(a)
 	to.hold(a)
 	switch {
 	case a.await == nil:
@@ -166,6 +186,22 @@ func (s *Shard) bringBack(t *tenant, to *session, h Held) {
 		s.armAttempt(a, s.now-h.Running)
 	}
 }
+
+// unconfirmed notes an assignment that its worker is said to have. If the worker says nothing of it, it is asked: who brought it along may have listed it before
+// the worker's last word about it, which an earlier owner has heard.
+func (s *Shard) unconfirmed(a *assignment) {
+	a.acked, a.listed = true, true
+	s.askLater(a)
+}
+
+// askLater lets the worker be asked for an assignment, unless it says by itself that it has it.
+func (s *Shard) askLater(a *assignment) {
+	a.askAt = s.now + s.cfg.AckTimeout
+	s.setTimer(timer{at: a.askAt, kind: ackDue, assignment: a.id})
+}
+
+// asking tells whether it is to be asked for.
+func (a *assignment) asking() bool { return !a.acked || a.listed }
 
 // adopt makes an assignment of one that an earlier owner sent and did not write, as long as the task is open and nothing else was sent for it.
 func (s *Shard) adopt(t *tenant, h Held) *assignment {
@@ -221,13 +257,43 @@ func (s *Shard) loseSession(t *tenant, in *LoseSession) {
 	if old.number != in.Session {
 		return
 	}
-	if !old.lost {
-		old.lost, old.lostAt, old.graceEnd = true, s.now, s.now+s.cfg.Grace
-		s.setTimer(timer{at: old.graceEnd, kind: graceDue, tenant: t.id, worker: old.worker, session: old.number})
-	}
+	s.outOfTouch(t, old)
 	if in.Gone {
 		s.endSession(t, old)
 	}
+}
+
+// outOfTouch begins a session's grace.
+func (s *Shard) outOfTouch(t *tenant, ses *session) {
+	if ses.lost {
+		return
+	}
+	ses.lost, ses.lostAt, ses.graceEnd = true, s.now, s.now+s.cfg.Grace
+	s.setTimer(timer{at: ses.graceEnd, kind: graceDue, tenant: t.id, worker: ses.worker, session: ses.number})
+}
+
+// loseDispatcher begins the grace of every session that a dispatcher held. Its workers may come back elsewhere, and so may the dispatcher itself: it then
+// finds out by asking that its sessions are lost.
+func (s *Shard) loseDispatcher(in *LoseDispatcher) {
+	for _, id := range slices.Sorted(maps.Keys(s.tenants)) {
+		t := s.tenants[id]
+		for _, ses := range t.sessions {
+			if ses.dispatcher == in.Dispatcher {
+				s.outOfTouch(t, ses)
+			}
+		}
+	}
+}
+
+// checkSessions tells a dispatcher which sessions it holds in vain.
+func (s *Shard) checkSessions(t *tenant, in *CheckSessions) {
+	reply := &SessionsReply{To: in.To}
+	for _, key := range in.Sessions {
+		if ses := t.session(key.Worker); ses == nil || ses.number != key.Session || ses.lost {
+			reply.Missing = append(reply.Missing, key)
+		}
+	}
+	s.effect(reply)
 }
 
 func (s *Shard) graceOver(tm timer) {
@@ -305,13 +371,16 @@ func (s *Shard) release(a *assignment) {
 	s.markTenant(t)
 }
 
-// requeue puts a task back that nobody has started: at its old place, for free.
+// requeue puts a task back that its worker does not have: at its old place, for free.
 func (s *Shard) requeue(a *assignment) {
 	w := a.row
 	recorded := a.recorded
 	if a.stopping() {
 		s.stopped(a)
 		return
+	}
+	if w.State != flow.Assigned {
+		w.QueuedAt = s.now // it waits anew
 	}
 	s.release(a)
 	s.move(w, queued)

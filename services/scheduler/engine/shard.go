@@ -249,10 +249,18 @@ func (s *Shard) apply(input Input) {
 		s.committed = max(s.committed, in.Seq)
 		return
 	}
+	if in, ok := input.(*LoseDispatcher); ok {
+		s.loseDispatcher(in)
+		return
+	}
 	t := s.tenantFor(input.tenant())
 	s.markTenant(t)
 	if in, ok := input.(*TenantLoaded); ok {
-		s.tenantLoaded(t, in)
+		if in.Elsewhere {
+			delete(s.tenants, t.id)
+		} else {
+			s.tenantLoaded(t, in)
+		}
 		s.answered(in.Asked)
 		return
 	}
@@ -279,6 +287,8 @@ func (s *Shard) applyReady(t *tenant, input Input) {
 		s.openSession(t, in)
 	case *LoseSession:
 		s.loseSession(t, in)
+	case *CheckSessions:
+		s.checkSessions(t, in)
 	case *DrainWorker:
 		s.drainWorker(t, in)
 	case *Survey:

@@ -42,9 +42,9 @@ func (s *simStore) apply(c Change) error {
 	case *AddAttempt:
 		s.attempts = append(s.attempts, *c)
 	case *PutSession:
-		s.sessions[SessionName{"", c.Tenant, c.Worker, c.Session}] = true
+		s.sessions[SessionName{Tenant: c.Tenant, Worker: c.Worker, Session: c.Session}] = true
 	case *EndSession:
-		name := SessionName{"", c.Tenant, c.Worker, c.Session}
+		name := SessionName{Tenant: c.Tenant, Worker: c.Worker, Session: c.Session}
 		if !s.sessions[name] {
 			return fmt.Errorf("end of a session that is not open: %v", name)
 		}

@@ -46,6 +46,7 @@ type simJob struct {
 	children []flow.ID
 	asked    int // 0: children not started, 1: starting, 2: awaiting, 3: had
 	tries    int
+	awaits   int // calls that wait
 	calls    int // of children, without an answer
 	result   Report
 }
@@ -55,6 +56,7 @@ type simWorker struct {
 	w         *simWorld
 	id        flow.ID
 	session   int64
+	openings  int64
 	slots     int
 	actions   []string
 	connected bool
@@ -83,7 +85,8 @@ func (x *simWorker) connect() {
 
 // attach opens the session with what the worker and its dispatcher hold.
 func (x *simWorker) attach() {
-	in := &OpenSession{Tenant: simTenant, Worker: x.id, Session: x.session, Dispatcher: "d", Actions: x.actions, Slots: x.slots, Draining: x.draining}
+	x.openings++
+	in := &OpenSession{Tenant: simTenant, Worker: x.id, Session: x.session, Dispatcher: "d", Actions: x.actions, Slots: x.slots, Draining: x.draining, Opening: x.openings}
 	for _, j := range x.jobs {
 		h := Held{Assignment: j.Assignment, Run: j.Run, TaskNo: j.TaskNo, Generation: j.Generation, Attempt: j.Attempt, Started: j.phase >= simRunning}
 		if h.Started {
@@ -324,10 +327,13 @@ func (x *simWorker) runParent(j *simJob, b simBehaviour) bool {
 		return true
 	case j.asked == 1:
 		j.asked = 2
+		j.awaits++
+		awaits := j.awaits
 		to := x.w.ref(nil)
 		x.w.done[to] = func(e Effect) {
 			no := e.(*Reply).Refusal //nolint:forcetypeassert // checked by reply
 			switch {
+			case awaits != j.awaits: // the answer to a call that the worker has given up
 			case no != nil && no.Reason == "AWAIT_REPLACED":
 			case no != nil:
 				x.orphaned(j)

@@ -215,6 +215,8 @@ func refOf(in Input) (Ref, bool) {
 		return in.To, true
 	case *PauseWorker:
 		return in.To, true
+	case *CheckSessions:
+		return in.To, true
 	case *Report:
 		return in.To, true
 	default:
@@ -346,6 +348,8 @@ func (w *simWorld) deliver(e Effect) {
 		w.reply(e.To, e)
 	case *SurveyReply:
 		w.reply(e.To, e)
+	case *SessionsReply:
+		w.reply(e.To, e)
 	case *Notice:
 		if e.Revision < w.revisions[e.RunKey] {
 			w.t.Fatalf("a notice of run %v goes back from revision %d to %d", e.ID, w.revisions[e.RunKey], e.Revision)
@@ -371,7 +375,7 @@ func (w *simWorld) checkAssign(a *Assign) {
 		w.t.Fatalf("assignment %v was sent twice", a.Assignment)
 	}
 	w.sent[a.Assignment] = a
-	if _, known := w.store.sessions[SessionName{"", a.Tenant, a.Worker, a.Session}]; !known {
+	if _, known := w.store.sessions[SessionName{Tenant: a.Tenant, Worker: a.Worker, Session: a.Session}]; !known {
 		w.t.Fatalf("assignment %v went to a session that is not recorded", a.Assignment)
 	}
 	rows := w.store.live[RunKey{a.Tenant, a.Run}]

@@ -104,9 +104,9 @@ func (s *Shard) fire() {
 				s.stop(a, StopTimeout)
 			}
 		case ackDue:
-			if a := s.assignments[t.assignment]; a != nil && !a.acked && a.session != nil {
+			if a := s.assignments[t.assignment]; a != nil && a.asking() && a.askAt == t.at && a.session != nil {
 				s.effect(&Withdraw{a.session.name(), a.id})
-				s.setTimer(timer{at: s.now + s.cfg.AckTimeout, kind: ackDue, assignment: a.id})
+				s.askLater(a)
 			}
 		case recordDue:
 			if a := s.assignments[t.assignment]; a != nil && !a.recorded {
@@ -246,7 +246,7 @@ func (s *Shard) live(t timer) bool {
 		return a != nil && a.deadline == t.at
 	case ackDue:
 		a := s.assignments[t.assignment]
-		return a != nil && !a.acked
+		return a != nil && a.asking() && a.askAt == t.at
 	case recordDue:
 		a := s.assignments[t.assignment]
 		return a != nil && !a.recorded

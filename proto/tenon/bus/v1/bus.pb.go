@@ -100,6 +100,7 @@ type ShardRequest struct {
 	//	*ShardRequest_Reports
 	//	*ShardRequest_DrainWorker
 	//	*ShardRequest_CheckParent
+	//	*ShardRequest_CheckSessions
 	//	*ShardRequest_Survey
 	//	*ShardRequest_PauseWorker
 	Kind          isShardRequest_Kind `protobuf_oneof:"kind"`
@@ -235,6 +236,15 @@ func (x *ShardRequest) GetCheckParent() *CheckParent {
 	return nil
 }
 
+func (x *ShardRequest) GetCheckSessions() *CheckSessions {
+	if x != nil {
+		if x, ok := x.Kind.(*ShardRequest_CheckSessions); ok {
+			return x.CheckSessions
+		}
+	}
+	return nil
+}
+
 func (x *ShardRequest) GetSurvey() *SurveyTenant {
 	if x != nil {
 		if x, ok := x.Kind.(*ShardRequest_Survey); ok {
@@ -304,12 +314,16 @@ type ShardRequest_CheckParent struct {
 	CheckParent *CheckParent `protobuf:"bytes,10,opt,name=check_parent,json=checkParent,proto3,oneof"`
 }
 
+type ShardRequest_CheckSessions struct {
+	CheckSessions *CheckSessions `protobuf:"bytes,11,opt,name=check_sessions,json=checkSessions,proto3,oneof"`
+}
+
 type ShardRequest_Survey struct {
-	Survey *SurveyTenant `protobuf:"bytes,11,opt,name=survey,proto3,oneof"`
+	Survey *SurveyTenant `protobuf:"bytes,12,opt,name=survey,proto3,oneof"`
 }
 
 type ShardRequest_PauseWorker struct {
-	PauseWorker *PauseWorker `protobuf:"bytes,12,opt,name=pause_worker,json=pauseWorker,proto3,oneof"`
+	PauseWorker *PauseWorker `protobuf:"bytes,13,opt,name=pause_worker,json=pauseWorker,proto3,oneof"`
 }
 
 func (*ShardRequest_Trigger) isShardRequest_Kind() {}
@@ -332,6 +346,8 @@ func (*ShardRequest_DrainWorker) isShardRequest_Kind() {}
 
 func (*ShardRequest_CheckParent) isShardRequest_Kind() {}
 
+func (*ShardRequest_CheckSessions) isShardRequest_Kind() {}
+
 func (*ShardRequest_Survey) isShardRequest_Kind() {}
 
 func (*ShardRequest_PauseWorker) isShardRequest_Kind() {}
@@ -347,6 +363,7 @@ type ShardReply struct {
 	//	*ShardReply_Session
 	//	*ShardReply_Reports
 	//	*ShardReply_Empty
+	//	*ShardReply_Sessions
 	//	*ShardReply_Survey
 	Kind          isShardReply_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -453,6 +470,15 @@ func (x *ShardReply) GetEmpty() *EmptyReply {
 	return nil
 }
 
+func (x *ShardReply) GetSessions() *CheckSessionsReply {
+	if x != nil {
+		if x, ok := x.Kind.(*ShardReply_Sessions); ok {
+			return x.Sessions
+		}
+	}
+	return nil
+}
+
 func (x *ShardReply) GetSurvey() *SurveyTenantReply {
 	if x != nil {
 		if x, ok := x.Kind.(*ShardReply_Survey); ok {
@@ -494,8 +520,12 @@ type ShardReply_Empty struct {
 	Empty *EmptyReply `protobuf:"bytes,7,opt,name=empty,proto3,oneof"`
 }
 
+type ShardReply_Sessions struct {
+	Sessions *CheckSessionsReply `protobuf:"bytes,8,opt,name=sessions,proto3,oneof"`
+}
+
 type ShardReply_Survey struct {
-	Survey *SurveyTenantReply `protobuf:"bytes,8,opt,name=survey,proto3,oneof"`
+	Survey *SurveyTenantReply `protobuf:"bytes,9,opt,name=survey,proto3,oneof"`
 }
 
 func (*ShardReply_Trigger) isShardReply_Kind() {}
@@ -511,6 +541,8 @@ func (*ShardReply_Session) isShardReply_Kind() {}
 func (*ShardReply_Reports) isShardReply_Kind() {}
 
 func (*ShardReply_Empty) isShardReply_Kind() {}
+
+func (*ShardReply_Sessions) isShardReply_Kind() {}
 
 func (*ShardReply_Survey) isShardReply_Kind() {}
 
@@ -1992,8 +2024,10 @@ type OpenSession struct {
 	Slots      int32                  `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
 	Draining   bool                   `protobuf:"varint,7,opt,name=draining,proto3" json:"draining,omitempty"`
 	Held       []*HeldAssignment      `protobuf:"bytes,8,rep,name=held,proto3" json:"held,omitempty"`
+	// Counts the requests to open this session, from 1: an owner drops one that comes after a later one.
+	Opening int64 `protobuf:"varint,9,opt,name=opening,proto3" json:"opening,omitempty"`
 	// People have paused the worker.
-	Paused        bool `protobuf:"varint,9,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused        bool `protobuf:"varint,10,opt,name=paused,proto3" json:"paused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2082,6 +2116,13 @@ func (x *OpenSession) GetHeld() []*HeldAssignment {
 		return x.Held
 	}
 	return nil
+}
+
+func (x *OpenSession) GetOpening() int64 {
+	if x != nil {
+		return x.Opening
+	}
+	return 0
 }
 
 func (x *OpenSession) GetPaused() bool {
@@ -2410,6 +2451,148 @@ func (x *PauseWorker) GetPaused() bool {
 	return false
 }
 
+// CheckSessions comes from a dispatcher now and then: it names the tenant's sessions that it holds, and hears which of them the owner takes for lost.
+// Who answers, and under what epoch, is news as well.
+type CheckSessions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []*SessionName         `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckSessions) Reset() {
+	*x = CheckSessions{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSessions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSessions) ProtoMessage() {}
+
+func (x *CheckSessions) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSessions.ProtoReflect.Descriptor instead.
+func (*CheckSessions) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *CheckSessions) GetSessions() []*SessionName {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+type SessionName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      []byte                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Session       int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionName) Reset() {
+	*x = SessionName{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionName) ProtoMessage() {}
+
+func (x *SessionName) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionName.ProtoReflect.Descriptor instead.
+func (*SessionName) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SessionName) GetWorkerId() []byte {
+	if x != nil {
+		return x.WorkerId
+	}
+	return nil
+}
+
+func (x *SessionName) GetSession() int64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+type CheckSessionsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Missing       []*SessionName         `protobuf:"bytes,1,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckSessionsReply) Reset() {
+	*x = CheckSessionsReply{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSessionsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSessionsReply) ProtoMessage() {}
+
+func (x *CheckSessionsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSessionsReply.ProtoReflect.Descriptor instead.
+func (*CheckSessionsReply) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CheckSessionsReply) GetMissing() []*SessionName {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 // CheckParent asks whether a worker's assignment is live, before it may read or cancel a child.
 type CheckParent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2420,7 +2603,7 @@ type CheckParent struct {
 
 func (x *CheckParent) Reset() {
 	*x = CheckParent{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2615,7 @@ func (x *CheckParent) String() string {
 func (*CheckParent) ProtoMessage() {}
 
 func (x *CheckParent) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2628,7 @@ func (x *CheckParent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckParent.ProtoReflect.Descriptor instead.
 func (*CheckParent) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{30}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CheckParent) GetParent() *Parent {
@@ -2466,7 +2649,7 @@ type Reports struct {
 
 func (x *Reports) Reset() {
 	*x = Reports{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2661,7 @@ func (x *Reports) String() string {
 func (*Reports) ProtoMessage() {}
 
 func (x *Reports) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2674,7 @@ func (x *Reports) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reports.ProtoReflect.Descriptor instead.
 func (*Reports) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{31}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Reports) GetWorkerId() []byte {
@@ -2536,7 +2719,7 @@ type ReportItem struct {
 
 func (x *ReportItem) Reset() {
 	*x = ReportItem{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2731,7 @@ func (x *ReportItem) String() string {
 func (*ReportItem) ProtoMessage() {}
 
 func (x *ReportItem) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2744,7 @@ func (x *ReportItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportItem.ProtoReflect.Descriptor instead.
 func (*ReportItem) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{32}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReportItem) GetAssignmentId() []byte {
@@ -2651,7 +2834,7 @@ type ReportsReply struct {
 
 func (x *ReportsReply) Reset() {
 	*x = ReportsReply{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2846,7 @@ func (x *ReportsReply) String() string {
 func (*ReportsReply) ProtoMessage() {}
 
 func (x *ReportsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2859,7 @@ func (x *ReportsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportsReply.ProtoReflect.Descriptor instead.
 func (*ReportsReply) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{33}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReportsReply) GetVerdicts() []int32 {
@@ -2698,7 +2881,7 @@ type DispatcherOrder struct {
 
 func (x *DispatcherOrder) Reset() {
 	*x = DispatcherOrder{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +2893,7 @@ func (x *DispatcherOrder) String() string {
 func (*DispatcherOrder) ProtoMessage() {}
 
 func (x *DispatcherOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +2906,7 @@ func (x *DispatcherOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DispatcherOrder.ProtoReflect.Descriptor instead.
 func (*DispatcherOrder) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{34}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DispatcherOrder) GetShard() int32 {
@@ -2756,14 +2939,16 @@ type SessionOrder struct {
 	Cancels     []*OrderedCancel       `protobuf:"bytes,5,rep,name=cancels,proto3" json:"cancels,omitempty"`
 	Withdrawals [][]byte               `protobuf:"bytes,6,rep,name=withdrawals,proto3" json:"withdrawals,omitempty"`
 	// A newer session of the worker is open elsewhere.
-	Close         bool `protobuf:"varint,7,opt,name=close,proto3" json:"close,omitempty"`
+	Close bool `protobuf:"varint,7,opt,name=close,proto3" json:"close,omitempty"`
+	// The request to open the session that the owner knows as the newest. A dispatcher drops an order that follows an older one, unless it closes the session.
+	Opening       int64 `protobuf:"varint,8,opt,name=opening,proto3" json:"opening,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionOrder) Reset() {
 	*x = SessionOrder{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +2960,7 @@ func (x *SessionOrder) String() string {
 func (*SessionOrder) ProtoMessage() {}
 
 func (x *SessionOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +2973,7 @@ func (x *SessionOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOrder.ProtoReflect.Descriptor instead.
 func (*SessionOrder) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{35}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SessionOrder) GetTenantId() int64 {
@@ -2840,6 +3025,13 @@ func (x *SessionOrder) GetClose() bool {
 	return false
 }
 
+func (x *SessionOrder) GetOpening() int64 {
+	if x != nil {
+		return x.Opening
+	}
+	return 0
+}
+
 type OrderedAssignment struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	AssignmentId    []byte                 `protobuf:"bytes,1,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
@@ -2865,7 +3057,7 @@ type OrderedAssignment struct {
 
 func (x *OrderedAssignment) Reset() {
 	*x = OrderedAssignment{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2877,7 +3069,7 @@ func (x *OrderedAssignment) String() string {
 func (*OrderedAssignment) ProtoMessage() {}
 
 func (x *OrderedAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2890,7 +3082,7 @@ func (x *OrderedAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderedAssignment.ProtoReflect.Descriptor instead.
 func (*OrderedAssignment) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{36}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *OrderedAssignment) GetAssignmentId() []byte {
@@ -3001,7 +3193,7 @@ type OrderedParent struct {
 
 func (x *OrderedParent) Reset() {
 	*x = OrderedParent{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3013,7 +3205,7 @@ func (x *OrderedParent) String() string {
 func (*OrderedParent) ProtoMessage() {}
 
 func (x *OrderedParent) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3026,7 +3218,7 @@ func (x *OrderedParent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderedParent.ProtoReflect.Descriptor instead.
 func (*OrderedParent) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{37}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *OrderedParent) GetTask() string {
@@ -3054,7 +3246,7 @@ type OrderedCancel struct {
 
 func (x *OrderedCancel) Reset() {
 	*x = OrderedCancel{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[38]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +3258,7 @@ func (x *OrderedCancel) String() string {
 func (*OrderedCancel) ProtoMessage() {}
 
 func (x *OrderedCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[38]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +3271,7 @@ func (x *OrderedCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderedCancel.ProtoReflect.Descriptor instead.
 func (*OrderedCancel) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{38}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *OrderedCancel) GetAssignmentId() []byte {
@@ -3110,7 +3302,7 @@ type RunNotices struct {
 
 func (x *RunNotices) Reset() {
 	*x = RunNotices{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[39]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3122,7 +3314,7 @@ func (x *RunNotices) String() string {
 func (*RunNotices) ProtoMessage() {}
 
 func (x *RunNotices) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[39]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3135,7 +3327,7 @@ func (x *RunNotices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunNotices.ProtoReflect.Descriptor instead.
 func (*RunNotices) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{39}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RunNotices) GetTenantId() int64 {
@@ -3178,7 +3370,7 @@ type RunNotice struct {
 
 func (x *RunNotice) Reset() {
 	*x = RunNotice{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[40]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3190,7 +3382,7 @@ func (x *RunNotice) String() string {
 func (*RunNotice) ProtoMessage() {}
 
 func (x *RunNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[40]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3203,7 +3395,7 @@ func (x *RunNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunNotice.ProtoReflect.Descriptor instead.
 func (*RunNotice) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{40}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RunNotice) GetRunId() []byte {
@@ -3244,7 +3436,7 @@ type LogNotices struct {
 
 func (x *LogNotices) Reset() {
 	*x = LogNotices{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[41]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +3448,7 @@ func (x *LogNotices) String() string {
 func (*LogNotices) ProtoMessage() {}
 
 func (x *LogNotices) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[41]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3269,7 +3461,7 @@ func (x *LogNotices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogNotices.ProtoReflect.Descriptor instead.
 func (*LogNotices) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{41}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LogNotices) GetRuns() []*LogNotice {
@@ -3290,7 +3482,7 @@ type LogNotice struct {
 
 func (x *LogNotice) Reset() {
 	*x = LogNotice{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[42]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3302,7 +3494,7 @@ func (x *LogNotice) String() string {
 func (*LogNotice) ProtoMessage() {}
 
 func (x *LogNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[42]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3315,7 +3507,7 @@ func (x *LogNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogNotice.ProtoReflect.Descriptor instead.
 func (*LogNotice) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{42}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *LogNotice) GetRunId() []byte {
@@ -3343,7 +3535,7 @@ type SessionsWanted struct {
 
 func (x *SessionsWanted) Reset() {
 	*x = SessionsWanted{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[43]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3355,7 +3547,7 @@ func (x *SessionsWanted) String() string {
 func (*SessionsWanted) ProtoMessage() {}
 
 func (x *SessionsWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[43]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3368,7 +3560,7 @@ func (x *SessionsWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionsWanted.ProtoReflect.Descriptor instead.
 func (*SessionsWanted) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{43}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SessionsWanted) GetShard() int32 {
@@ -3402,7 +3594,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[44]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3414,7 +3606,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[44]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3427,7 +3619,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{44}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Presence) GetInstance() string {
@@ -3472,7 +3664,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[45]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3484,7 +3676,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[45]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3497,7 +3689,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{45}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Revoked) GetNumber() int64 {
@@ -3530,7 +3722,7 @@ type Beacon struct {
 
 func (x *Beacon) Reset() {
 	*x = Beacon{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[46]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3542,7 +3734,7 @@ func (x *Beacon) String() string {
 func (*Beacon) ProtoMessage() {}
 
 func (x *Beacon) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[46]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3555,7 +3747,7 @@ func (x *Beacon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beacon.ProtoReflect.Descriptor instead.
 func (*Beacon) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{46}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Beacon) GetNumber() int64 {
@@ -3569,7 +3761,7 @@ var File_tenon_bus_v1_bus_proto protoreflect.FileDescriptor
 
 const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\n" +
-	"\x16tenon/bus/v1/bus.proto\x12\ftenon.bus.v1\x1a\x18tenon/runs/v1/runs.proto\"\xd8\x05\n" +
+	"\x16tenon/bus/v1/bus.proto\x12\ftenon.bus.v1\x1a\x18tenon/runs/v1/runs.proto\"\x9e\x06\n" +
 	"\fShardRequest\x125\n" +
 	"\atrigger\x18\x01 \x01(\v2\x19.tenon.bus.v1.TriggerRunsH\x00R\atrigger\x121\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x17.tenon.bus.v1.CancelRunH\x00R\x06cancel\x121\n" +
@@ -3581,11 +3773,12 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\areports\x18\b \x01(\v2\x15.tenon.bus.v1.ReportsH\x00R\areports\x12>\n" +
 	"\fdrain_worker\x18\t \x01(\v2\x19.tenon.bus.v1.DrainWorkerH\x00R\vdrainWorker\x12>\n" +
 	"\fcheck_parent\x18\n" +
-	" \x01(\v2\x19.tenon.bus.v1.CheckParentH\x00R\vcheckParent\x124\n" +
-	"\x06survey\x18\v \x01(\v2\x1a.tenon.bus.v1.SurveyTenantH\x00R\x06survey\x12>\n" +
-	"\fpause_worker\x18\f \x01(\v2\x19.tenon.bus.v1.PauseWorkerH\x00R\vpauseWorker\x12\x1b\n" +
+	" \x01(\v2\x19.tenon.bus.v1.CheckParentH\x00R\vcheckParent\x12D\n" +
+	"\x0echeck_sessions\x18\v \x01(\v2\x1b.tenon.bus.v1.CheckSessionsH\x00R\rcheckSessions\x124\n" +
+	"\x06survey\x18\f \x01(\v2\x1a.tenon.bus.v1.SurveyTenantH\x00R\x06survey\x12>\n" +
+	"\fpause_worker\x18\r \x01(\v2\x19.tenon.bus.v1.PauseWorkerH\x00R\vpauseWorker\x12\x1b\n" +
 	"\ttenant_id\x18\x14 \x01(\x03R\btenantIdB\x06\n" +
-	"\x04kind\"\xc6\x03\n" +
+	"\x04kind\"\x86\x04\n" +
 	"\n" +
 	"ShardReply\x12:\n" +
 	"\atrigger\x18\x01 \x01(\v2\x1e.tenon.bus.v1.TriggerRunsReplyH\x00R\atrigger\x12*\n" +
@@ -3594,8 +3787,9 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x04peek\x18\x04 \x01(\v2\x1b.tenon.bus.v1.PeekRunsReplyH\x00R\x04peek\x12:\n" +
 	"\asession\x18\x05 \x01(\v2\x1e.tenon.bus.v1.OpenSessionReplyH\x00R\asession\x126\n" +
 	"\areports\x18\x06 \x01(\v2\x1a.tenon.bus.v1.ReportsReplyH\x00R\areports\x120\n" +
-	"\x05empty\x18\a \x01(\v2\x18.tenon.bus.v1.EmptyReplyH\x00R\x05empty\x129\n" +
-	"\x06survey\x18\b \x01(\v2\x1f.tenon.bus.v1.SurveyTenantReplyH\x00R\x06surveyB\x06\n" +
+	"\x05empty\x18\a \x01(\v2\x18.tenon.bus.v1.EmptyReplyH\x00R\x05empty\x12>\n" +
+	"\bsessions\x18\b \x01(\v2 .tenon.bus.v1.CheckSessionsReplyH\x00R\bsessions\x129\n" +
+	"\x06survey\x18\t \x01(\v2\x1f.tenon.bus.v1.SurveyTenantReplyH\x00R\x06surveyB\x06\n" +
 	"\x04kind\"\f\n" +
 	"\n" +
 	"EmptyReply\"C\n" +
@@ -3718,7 +3912,7 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x11oldest_queue_time\x18\a \x01(\x03R\x0foldestQueueTime\x12\x18\n" +
 	"\aworkers\x18\b \x01(\x05R\aworkers\x12\x1d\n" +
 	"\n" +
-	"free_slots\x18\t \x01(\x05R\tfreeSlots\"\x92\x02\n" +
+	"free_slots\x18\t \x01(\x05R\tfreeSlots\"\xac\x02\n" +
 	"\vOpenSession\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12\x1e\n" +
@@ -3729,8 +3923,10 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x06queues\x18\x05 \x03(\tR\x06queues\x12\x14\n" +
 	"\x05slots\x18\x06 \x01(\x05R\x05slots\x12\x1a\n" +
 	"\bdraining\x18\a \x01(\bR\bdraining\x120\n" +
-	"\x04held\x18\b \x03(\v2\x1c.tenon.bus.v1.HeldAssignmentR\x04held\x12\x16\n" +
-	"\x06paused\x18\t \x01(\bR\x06paused\"\xd3\x01\n" +
+	"\x04held\x18\b \x03(\v2\x1c.tenon.bus.v1.HeldAssignmentR\x04held\x12\x18\n" +
+	"\aopening\x18\t \x01(\x03R\aopening\x12\x16\n" +
+	"\x06paused\x18\n" +
+	" \x01(\bR\x06paused\"\xd3\x01\n" +
 	"\x0eHeldAssignment\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\fR\x05runId\x12\x17\n" +
@@ -3754,7 +3950,14 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\asession\x18\x02 \x01(\x03R\asession\"B\n" +
 	"\vPauseWorker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x16\n" +
-	"\x06paused\x18\x02 \x01(\bR\x06paused\";\n" +
+	"\x06paused\x18\x02 \x01(\bR\x06paused\"F\n" +
+	"\rCheckSessions\x125\n" +
+	"\bsessions\x18\x01 \x03(\v2\x19.tenon.bus.v1.SessionNameR\bsessions\"D\n" +
+	"\vSessionName\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x03R\asession\"I\n" +
+	"\x12CheckSessionsReply\x123\n" +
+	"\amissing\x18\x01 \x03(\v2\x19.tenon.bus.v1.SessionNameR\amissing\";\n" +
 	"\vCheckParent\x12,\n" +
 	"\x06parent\x18\x01 \x01(\v2\x14.tenon.bus.v1.ParentR\x06parent\"p\n" +
 	"\aReports\x12\x1b\n" +
@@ -3784,7 +3987,7 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x0fDispatcherOrder\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x126\n" +
-	"\bsessions\x18\x03 \x03(\v2\x1a.tenon.bus.v1.SessionOrderR\bsessions\"\x94\x02\n" +
+	"\bsessions\x18\x03 \x03(\v2\x1a.tenon.bus.v1.SessionOrderR\bsessions\"\xae\x02\n" +
 	"\fSessionOrder\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\x03R\btenantId\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\fR\bworkerId\x12\x18\n" +
@@ -3792,7 +3995,8 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\vassignments\x18\x04 \x03(\v2\x1f.tenon.bus.v1.OrderedAssignmentR\vassignments\x125\n" +
 	"\acancels\x18\x05 \x03(\v2\x1b.tenon.bus.v1.OrderedCancelR\acancels\x12 \n" +
 	"\vwithdrawals\x18\x06 \x03(\fR\vwithdrawals\x12\x14\n" +
-	"\x05close\x18\a \x01(\bR\x05close\"\xe7\x03\n" +
+	"\x05close\x18\a \x01(\bR\x05close\x12\x18\n" +
+	"\aopening\x18\b \x01(\x03R\aopening\"\xe7\x03\n" +
 	"\x11OrderedAssignment\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\fR\x05runId\x12\x17\n" +
@@ -3874,7 +4078,7 @@ func file_tenon_bus_v1_bus_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_bus_v1_bus_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tenon_bus_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_tenon_bus_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_tenon_bus_v1_bus_proto_goTypes = []any{
 	(ReportKind)(0),            // 0: tenon.bus.v1.ReportKind
 	(*ShardRequest)(nil),       // 1: tenon.bus.v1.ShardRequest
@@ -3907,25 +4111,28 @@ var file_tenon_bus_v1_bus_proto_goTypes = []any{
 	(*LoseSession)(nil),        // 28: tenon.bus.v1.LoseSession
 	(*DrainWorker)(nil),        // 29: tenon.bus.v1.DrainWorker
 	(*PauseWorker)(nil),        // 30: tenon.bus.v1.PauseWorker
-	(*CheckParent)(nil),        // 31: tenon.bus.v1.CheckParent
-	(*Reports)(nil),            // 32: tenon.bus.v1.Reports
-	(*ReportItem)(nil),         // 33: tenon.bus.v1.ReportItem
-	(*ReportsReply)(nil),       // 34: tenon.bus.v1.ReportsReply
-	(*DispatcherOrder)(nil),    // 35: tenon.bus.v1.DispatcherOrder
-	(*SessionOrder)(nil),       // 36: tenon.bus.v1.SessionOrder
-	(*OrderedAssignment)(nil),  // 37: tenon.bus.v1.OrderedAssignment
-	(*OrderedParent)(nil),      // 38: tenon.bus.v1.OrderedParent
-	(*OrderedCancel)(nil),      // 39: tenon.bus.v1.OrderedCancel
-	(*RunNotices)(nil),         // 40: tenon.bus.v1.RunNotices
-	(*RunNotice)(nil),          // 41: tenon.bus.v1.RunNotice
-	(*LogNotices)(nil),         // 42: tenon.bus.v1.LogNotices
-	(*LogNotice)(nil),          // 43: tenon.bus.v1.LogNotice
-	(*SessionsWanted)(nil),     // 44: tenon.bus.v1.SessionsWanted
-	(*Presence)(nil),           // 45: tenon.bus.v1.Presence
-	(*Revoked)(nil),            // 46: tenon.bus.v1.Revoked
-	(*Beacon)(nil),             // 47: tenon.bus.v1.Beacon
-	(*v1.ItemError)(nil),       // 48: tenon.runs.v1.ItemError
-	(*v1.TaskError)(nil),       // 49: tenon.runs.v1.TaskError
+	(*CheckSessions)(nil),      // 31: tenon.bus.v1.CheckSessions
+	(*SessionName)(nil),        // 32: tenon.bus.v1.SessionName
+	(*CheckSessionsReply)(nil), // 33: tenon.bus.v1.CheckSessionsReply
+	(*CheckParent)(nil),        // 34: tenon.bus.v1.CheckParent
+	(*Reports)(nil),            // 35: tenon.bus.v1.Reports
+	(*ReportItem)(nil),         // 36: tenon.bus.v1.ReportItem
+	(*ReportsReply)(nil),       // 37: tenon.bus.v1.ReportsReply
+	(*DispatcherOrder)(nil),    // 38: tenon.bus.v1.DispatcherOrder
+	(*SessionOrder)(nil),       // 39: tenon.bus.v1.SessionOrder
+	(*OrderedAssignment)(nil),  // 40: tenon.bus.v1.OrderedAssignment
+	(*OrderedParent)(nil),      // 41: tenon.bus.v1.OrderedParent
+	(*OrderedCancel)(nil),      // 42: tenon.bus.v1.OrderedCancel
+	(*RunNotices)(nil),         // 43: tenon.bus.v1.RunNotices
+	(*RunNotice)(nil),          // 44: tenon.bus.v1.RunNotice
+	(*LogNotices)(nil),         // 45: tenon.bus.v1.LogNotices
+	(*LogNotice)(nil),          // 46: tenon.bus.v1.LogNotice
+	(*SessionsWanted)(nil),     // 47: tenon.bus.v1.SessionsWanted
+	(*Presence)(nil),           // 48: tenon.bus.v1.Presence
+	(*Revoked)(nil),            // 49: tenon.bus.v1.Revoked
+	(*Beacon)(nil),             // 50: tenon.bus.v1.Beacon
+	(*v1.ItemError)(nil),       // 51: tenon.runs.v1.ItemError
+	(*v1.TaskError)(nil),       // 52: tenon.runs.v1.TaskError
 }
 var file_tenon_bus_v1_bus_proto_depIdxs = []int32{
 	5,  // 0: tenon.bus.v1.ShardRequest.trigger:type_name -> tenon.bus.v1.TriggerRuns
@@ -3935,54 +4142,58 @@ var file_tenon_bus_v1_bus_proto_depIdxs = []int32{
 	15, // 4: tenon.bus.v1.ShardRequest.peek:type_name -> tenon.bus.v1.PeekRuns
 	25, // 5: tenon.bus.v1.ShardRequest.open_session:type_name -> tenon.bus.v1.OpenSession
 	28, // 6: tenon.bus.v1.ShardRequest.lose_session:type_name -> tenon.bus.v1.LoseSession
-	32, // 7: tenon.bus.v1.ShardRequest.reports:type_name -> tenon.bus.v1.Reports
+	35, // 7: tenon.bus.v1.ShardRequest.reports:type_name -> tenon.bus.v1.Reports
 	29, // 8: tenon.bus.v1.ShardRequest.drain_worker:type_name -> tenon.bus.v1.DrainWorker
-	31, // 9: tenon.bus.v1.ShardRequest.check_parent:type_name -> tenon.bus.v1.CheckParent
-	19, // 10: tenon.bus.v1.ShardRequest.survey:type_name -> tenon.bus.v1.SurveyTenant
-	30, // 11: tenon.bus.v1.ShardRequest.pause_worker:type_name -> tenon.bus.v1.PauseWorker
-	8,  // 12: tenon.bus.v1.ShardReply.trigger:type_name -> tenon.bus.v1.TriggerRunsReply
-	12, // 13: tenon.bus.v1.ShardReply.run:type_name -> tenon.bus.v1.RunReply
-	14, // 14: tenon.bus.v1.ShardReply.await:type_name -> tenon.bus.v1.AwaitRunsReply
-	16, // 15: tenon.bus.v1.ShardReply.peek:type_name -> tenon.bus.v1.PeekRunsReply
-	27, // 16: tenon.bus.v1.ShardReply.session:type_name -> tenon.bus.v1.OpenSessionReply
-	34, // 17: tenon.bus.v1.ShardReply.reports:type_name -> tenon.bus.v1.ReportsReply
-	3,  // 18: tenon.bus.v1.ShardReply.empty:type_name -> tenon.bus.v1.EmptyReply
-	20, // 19: tenon.bus.v1.ShardReply.survey:type_name -> tenon.bus.v1.SurveyTenantReply
-	6,  // 20: tenon.bus.v1.TriggerRuns.runs:type_name -> tenon.bus.v1.TriggerRun
-	4,  // 21: tenon.bus.v1.TriggerRun.input:type_name -> tenon.bus.v1.Payload
-	7,  // 22: tenon.bus.v1.TriggerRun.parent:type_name -> tenon.bus.v1.Parent
-	9,  // 23: tenon.bus.v1.TriggerRunsReply.runs:type_name -> tenon.bus.v1.TriggerRunReply
-	48, // 24: tenon.bus.v1.TriggerRunReply.error:type_name -> tenon.runs.v1.ItemError
-	7,  // 25: tenon.bus.v1.CancelRun.parent:type_name -> tenon.bus.v1.Parent
-	48, // 26: tenon.bus.v1.RunReply.error:type_name -> tenon.runs.v1.ItemError
-	7,  // 27: tenon.bus.v1.AwaitRuns.parent:type_name -> tenon.bus.v1.Parent
-	48, // 28: tenon.bus.v1.AwaitRunsReply.error:type_name -> tenon.runs.v1.ItemError
-	17, // 29: tenon.bus.v1.PeekRunsReply.runs:type_name -> tenon.bus.v1.PeekedRun
-	18, // 30: tenon.bus.v1.PeekedRun.tasks:type_name -> tenon.bus.v1.PeekedTask
-	21, // 31: tenon.bus.v1.SurveyTenantReply.runs:type_name -> tenon.bus.v1.BegunRun
-	22, // 32: tenon.bus.v1.SurveyTenantReply.workers:type_name -> tenon.bus.v1.SurveyedWorker
-	24, // 33: tenon.bus.v1.SurveyTenantReply.queues:type_name -> tenon.bus.v1.SurveyedQueue
-	23, // 34: tenon.bus.v1.SurveyedWorker.held:type_name -> tenon.bus.v1.SurveyedAssignment
-	26, // 35: tenon.bus.v1.OpenSession.held:type_name -> tenon.bus.v1.HeldAssignment
-	48, // 36: tenon.bus.v1.OpenSessionReply.error:type_name -> tenon.runs.v1.ItemError
-	7,  // 37: tenon.bus.v1.CheckParent.parent:type_name -> tenon.bus.v1.Parent
-	33, // 38: tenon.bus.v1.Reports.items:type_name -> tenon.bus.v1.ReportItem
-	0,  // 39: tenon.bus.v1.ReportItem.kind:type_name -> tenon.bus.v1.ReportKind
-	4,  // 40: tenon.bus.v1.ReportItem.output:type_name -> tenon.bus.v1.Payload
-	49, // 41: tenon.bus.v1.ReportItem.error:type_name -> tenon.runs.v1.TaskError
-	36, // 42: tenon.bus.v1.DispatcherOrder.sessions:type_name -> tenon.bus.v1.SessionOrder
-	37, // 43: tenon.bus.v1.SessionOrder.assignments:type_name -> tenon.bus.v1.OrderedAssignment
-	39, // 44: tenon.bus.v1.SessionOrder.cancels:type_name -> tenon.bus.v1.OrderedCancel
-	4,  // 45: tenon.bus.v1.OrderedAssignment.input:type_name -> tenon.bus.v1.Payload
-	38, // 46: tenon.bus.v1.OrderedAssignment.parents:type_name -> tenon.bus.v1.OrderedParent
-	4,  // 47: tenon.bus.v1.OrderedParent.output:type_name -> tenon.bus.v1.Payload
-	41, // 48: tenon.bus.v1.RunNotices.runs:type_name -> tenon.bus.v1.RunNotice
-	43, // 49: tenon.bus.v1.LogNotices.runs:type_name -> tenon.bus.v1.LogNotice
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	34, // 9: tenon.bus.v1.ShardRequest.check_parent:type_name -> tenon.bus.v1.CheckParent
+	31, // 10: tenon.bus.v1.ShardRequest.check_sessions:type_name -> tenon.bus.v1.CheckSessions
+	19, // 11: tenon.bus.v1.ShardRequest.survey:type_name -> tenon.bus.v1.SurveyTenant
+	30, // 12: tenon.bus.v1.ShardRequest.pause_worker:type_name -> tenon.bus.v1.PauseWorker
+	8,  // 13: tenon.bus.v1.ShardReply.trigger:type_name -> tenon.bus.v1.TriggerRunsReply
+	12, // 14: tenon.bus.v1.ShardReply.run:type_name -> tenon.bus.v1.RunReply
+	14, // 15: tenon.bus.v1.ShardReply.await:type_name -> tenon.bus.v1.AwaitRunsReply
+	16, // 16: tenon.bus.v1.ShardReply.peek:type_name -> tenon.bus.v1.PeekRunsReply
+	27, // 17: tenon.bus.v1.ShardReply.session:type_name -> tenon.bus.v1.OpenSessionReply
+	37, // 18: tenon.bus.v1.ShardReply.reports:type_name -> tenon.bus.v1.ReportsReply
+	3,  // 19: tenon.bus.v1.ShardReply.empty:type_name -> tenon.bus.v1.EmptyReply
+	33, // 20: tenon.bus.v1.ShardReply.sessions:type_name -> tenon.bus.v1.CheckSessionsReply
+	20, // 21: tenon.bus.v1.ShardReply.survey:type_name -> tenon.bus.v1.SurveyTenantReply
+	6,  // 22: tenon.bus.v1.TriggerRuns.runs:type_name -> tenon.bus.v1.TriggerRun
+	4,  // 23: tenon.bus.v1.TriggerRun.input:type_name -> tenon.bus.v1.Payload
+	7,  // 24: tenon.bus.v1.TriggerRun.parent:type_name -> tenon.bus.v1.Parent
+	9,  // 25: tenon.bus.v1.TriggerRunsReply.runs:type_name -> tenon.bus.v1.TriggerRunReply
+	51, // 26: tenon.bus.v1.TriggerRunReply.error:type_name -> tenon.runs.v1.ItemError
+	7,  // 27: tenon.bus.v1.CancelRun.parent:type_name -> tenon.bus.v1.Parent
+	51, // 28: tenon.bus.v1.RunReply.error:type_name -> tenon.runs.v1.ItemError
+	7,  // 29: tenon.bus.v1.AwaitRuns.parent:type_name -> tenon.bus.v1.Parent
+	51, // 30: tenon.bus.v1.AwaitRunsReply.error:type_name -> tenon.runs.v1.ItemError
+	17, // 31: tenon.bus.v1.PeekRunsReply.runs:type_name -> tenon.bus.v1.PeekedRun
+	18, // 32: tenon.bus.v1.PeekedRun.tasks:type_name -> tenon.bus.v1.PeekedTask
+	21, // 33: tenon.bus.v1.SurveyTenantReply.runs:type_name -> tenon.bus.v1.BegunRun
+	22, // 34: tenon.bus.v1.SurveyTenantReply.workers:type_name -> tenon.bus.v1.SurveyedWorker
+	24, // 35: tenon.bus.v1.SurveyTenantReply.queues:type_name -> tenon.bus.v1.SurveyedQueue
+	23, // 36: tenon.bus.v1.SurveyedWorker.held:type_name -> tenon.bus.v1.SurveyedAssignment
+	26, // 37: tenon.bus.v1.OpenSession.held:type_name -> tenon.bus.v1.HeldAssignment
+	51, // 38: tenon.bus.v1.OpenSessionReply.error:type_name -> tenon.runs.v1.ItemError
+	32, // 39: tenon.bus.v1.CheckSessions.sessions:type_name -> tenon.bus.v1.SessionName
+	32, // 40: tenon.bus.v1.CheckSessionsReply.missing:type_name -> tenon.bus.v1.SessionName
+	7,  // 41: tenon.bus.v1.CheckParent.parent:type_name -> tenon.bus.v1.Parent
+	36, // 42: tenon.bus.v1.Reports.items:type_name -> tenon.bus.v1.ReportItem
+	0,  // 43: tenon.bus.v1.ReportItem.kind:type_name -> tenon.bus.v1.ReportKind
+	4,  // 44: tenon.bus.v1.ReportItem.output:type_name -> tenon.bus.v1.Payload
+	52, // 45: tenon.bus.v1.ReportItem.error:type_name -> tenon.runs.v1.TaskError
+	39, // 46: tenon.bus.v1.DispatcherOrder.sessions:type_name -> tenon.bus.v1.SessionOrder
+	40, // 47: tenon.bus.v1.SessionOrder.assignments:type_name -> tenon.bus.v1.OrderedAssignment
+	42, // 48: tenon.bus.v1.SessionOrder.cancels:type_name -> tenon.bus.v1.OrderedCancel
+	4,  // 49: tenon.bus.v1.OrderedAssignment.input:type_name -> tenon.bus.v1.Payload
+	41, // 50: tenon.bus.v1.OrderedAssignment.parents:type_name -> tenon.bus.v1.OrderedParent
+	4,  // 51: tenon.bus.v1.OrderedParent.output:type_name -> tenon.bus.v1.Payload
+	44, // 52: tenon.bus.v1.RunNotices.runs:type_name -> tenon.bus.v1.RunNotice
+	46, // 53: tenon.bus.v1.LogNotices.runs:type_name -> tenon.bus.v1.LogNotice
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_tenon_bus_v1_bus_proto_init() }
@@ -4001,6 +4212,7 @@ func file_tenon_bus_v1_bus_proto_init() {
 		(*ShardRequest_Reports)(nil),
 		(*ShardRequest_DrainWorker)(nil),
 		(*ShardRequest_CheckParent)(nil),
+		(*ShardRequest_CheckSessions)(nil),
 		(*ShardRequest_Survey)(nil),
 		(*ShardRequest_PauseWorker)(nil),
 	}
@@ -4012,6 +4224,7 @@ func file_tenon_bus_v1_bus_proto_init() {
 		(*ShardReply_Session)(nil),
 		(*ShardReply_Reports)(nil),
 		(*ShardReply_Empty)(nil),
+		(*ShardReply_Sessions)(nil),
 		(*ShardReply_Survey)(nil),
 	}
 	type x struct{}
@@ -4020,7 +4233,7 @@ func file_tenon_bus_v1_bus_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_bus_v1_bus_proto_rawDesc), len(file_tenon_bus_v1_bus_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -592,9 +592,10 @@ func (x *Held) GetRunning() *durationpb.Duration {
 type ListenResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Assignments []*Assignment          `protobuf:"bytes,1,rep,name=assignments,proto3" json:"assignments,omitempty"`
-	// Assignments to stop.
+	// Assignments to stop; answered by their end, or by a Withdrawn report when they are not here.
 	Cancels []*Cancel `protobuf:"bytes,2,rep,name=cancels,proto3" json:"cancels,omitempty"`
-	// Assignments to give back if they have not been started; answered by a Withdrawn report.
+	// Assignments to give back if they have not been started; answered by a Withdrawn report when they were given back or are not here, else by one that says
+	// how far they have come.
 	Withdrawals [][]byte `protobuf:"bytes,3,rep,name=withdrawals,proto3" json:"withdrawals,omitempty"`
 	// The server asks the worker to finish what it has and to take nothing more from this session; it reconnects elsewhere.
 	Drain bool `protobuf:"varint,4,opt,name=drain,proto3" json:"drain,omitempty"`
@@ -1002,11 +1003,12 @@ func (x *ReportRequest) GetReports() []*Report {
 type Report struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	AssignmentId []byte                 `protobuf:"bytes,1,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
-	RunId        string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// As the assignment gave it.
-	TaskNo     int32 `protobuf:"varint,3,opt,name=task_no,json=taskNo,proto3" json:"task_no,omitempty"`
-	Generation int32 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
-	Attempt    int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// This and the next three as the assignment gave them. They may be left out where the worker does not know them: when it says of an assignment that it is
+	// told to give back or to stop that it was never here.
+	RunId      string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	TaskNo     int32  `protobuf:"varint,3,opt,name=task_no,json=taskNo,proto3" json:"task_no,omitempty"`
+	Generation int32  `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	Attempt    int32  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// How long the task's code has been running, or ran. It places the start of a task that began and ended within one batch of reports. Default: since
 	// the server heard of its start. More than the time since the assignment is taken for that.
 	Running *durationpb.Duration `protobuf:"bytes,12,opt,name=running,proto3" json:"running,omitempty"`
@@ -2813,12 +2815,12 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\rReportRequest\x12&\n" +
 	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\x12!\n" +
 	"\asession\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\asession\x12?\n" +
-	"\areports\x18\x03 \x03(\v2\x18.tenon.workers.v1.ReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\areports\"\xe0\x04\n" +
+	"\areports\x18\x03 \x03(\v2\x18.tenon.workers.v1.ReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\areports\"\xde\x04\n" +
 	"\x06Report\x12,\n" +
-	"\rassignment_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\fassignmentId\x12 \n" +
-	"\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12#\n" +
+	"\rassignment_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\fassignmentId\x12\x1e\n" +
+	"\x06run_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05runId\x12#\n" +
 	"\atask_no\x18\x03 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xac\x02(\x01R\x06taskNo\x12\x1e\n" +
+	"\xbaH\a\x1a\x05\x18\xac\x02(\x00R\x06taskNo\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x05R\n" +
 	"generation\x12\x18\n" +
