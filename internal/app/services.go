@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tenon-run/tenon/internal/apidocs"
 	"github.com/tenon-run/tenon/internal/flow"
 	"github.com/tenon-run/tenon/internal/lease"
 	"github.com/tenon-run/tenon/internal/pg"
@@ -36,12 +37,20 @@ func (a *App) mount(ctx context.Context) error {
 		{Registry, a.mountRegistry, registryv1.File_tenon_registry_v1_registry_proto.Services().ByName("RegistryService")},
 		{Scheduler, a.mountScheduler, runsv1.File_tenon_runs_v1_runs_proto.Services().ByName("RunService")},
 		{Dispatcher, a.mountDispatcher, workersv1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerService")},
+		{Dispatcher, func(context.Context) error { return nil }, workersv1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerAdminService")}, // mounted with it
 	} {
 		if !a.cfg.runs(step.name) {
 			a.server.Forward(step.service, step.name, step.name == Dispatcher)
 		} else if err := step.make(ctx); err != nil {
 			return err
 		}
+	}
+	docs, err := apidocs.New(Version)
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{apidocs.PagePath, apidocs.SpecPath, apidocs.StylePath} {
+		a.server.HandleHTTP("GET "+path, docs.Handler(path))
 	}
 	if !a.cfg.runs(Identity) {
 		a.server.ForwardHTTP("GET "+identityrpc.KeySetPath, Identity)

@@ -22,20 +22,20 @@ import (
 
 // grid says who may do what in a tenant: o(wner), a(dmin), d(eveloper), v(iewer), w(orker). "future" stands for what later methods will ask for.
 var grid = map[string]string{
-	"tenant:read": "oadv", "tenant:future": "o",
+	"tenant:read": "oadv", "tenant:rename": "o", "tenant:future": "o",
 	"member:read": "oa", "member:add": "oa", "member:change_role": "oa", "member:remove": "oa", "member:future": "oa",
 	"token:create": "oa", "token:read": "oa", "token:revoke": "oa",
 	"workflow:put": "oadw", "workflow:read": "oadvw", "workflow:future": "oad",
 	"run:trigger": "oadw", "run:await": "oadw", "run:read": "oadv", "run:cancel": "oadw", "run:replay": "oad",
-	"worker:serve": "oadw", "worker:future": "oad",
+	"worker:serve": "oadw", "worker:read": "oadv", "worker:pause": "oad", "worker:drain": "oad", "worker:future": "oad",
 }
 
 // account says who may do what about the own account: u(ser), t(oken of the API), w(orker token).
 var account = map[string]string{
-	"account:sign_out": "u", "account:list_sessions": "u", "account:sign_out_session": "u", "account:read": "utw", "account:create_tenant": "u", "account:list_tenants": "u",
+	"account:sign_out": "u", "account:list_sessions": "u", "account:sign_out_session": "u", "account:read": "utw", "account:create_tenant": "u", "account:list_tenants": "u", "account:accept_invitation": "u",
 }
 
-var anonymous = []string{"account:sign_up", "account:sign_in"}
+var anonymous = []string{"account:sign_up", "account:sign_in", "account:read_invitation"}
 
 var tenantRoles = map[string]string{"o": RoleOwner, "a": RoleAdmin, "d": RoleDeveloper, "v": RoleViewer, "w": RoleWorker}
 
@@ -205,7 +205,7 @@ func TestEveryMethodHasAccessThatSomebodyHas(t *testing.T) {
 			services = append(services, file.Services().Get(i))
 		}
 	}
-	if len(services) != 4 {
+	if len(services) != 5 {
 		t.Fatalf("%d services", len(services))
 	}
 	if err := CheckAll(services...); err != nil {

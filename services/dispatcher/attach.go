@@ -98,7 +98,7 @@ func (s *Service) openRequest(ses *session) *busv1.ShardRequest {
 	ses.openings++
 	return &busv1.ShardRequest{TenantId: w.tenant, Kind: &busv1.ShardRequest_OpenSession{OpenSession: &busv1.OpenSession{
 		WorkerId: w.id[:], Session: ses.number, Dispatcher: s.cfg.Instance, Actions: w.actions, Queues: w.queues, Slots: w.slots,
-		Draining: w.draining, Held: w.held(s.cfg.Now()), Opening: ses.openings,
+		Draining: w.draining || w.wanted == wantedDrain, Paused: w.wanted == wantedPause, Held: w.held(s.cfg.Now()), Opening: ses.openings,
 	}}}
 }
 

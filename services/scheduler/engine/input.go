@@ -86,6 +86,7 @@ type OpenSession struct {
 	Queues     []string // empty: all
 	Slots      int
 	Draining   bool
+	Paused     bool // by people
 	Held       []Held
 	Opening    int64 // counts the requests to open the session
 }

@@ -19,7 +19,9 @@ type session struct {
 	slots      int
 	used       int
 	draining   bool
+	paused     bool // by people: it keeps what it has and gets nothing new
 	lost       bool
+	lostAt     int64
 	graceEnd   int64         // when a lost session's work is given up
 	opening    int64         // the newest request to open it
 	held       []*assignment // in no order that means anything, but always in the same
@@ -53,7 +55,7 @@ func (s *session) serves(l *lane) bool {
 }
 
 func (s *session) free() int {
-	if s.lost || s.draining {
+	if s.lost || s.draining || s.paused {
 		return 0
 	}
 	return s.slots - s.used
@@ -100,6 +102,7 @@ func (s *Shard) openSession(t *tenant, in *OpenSession) {
 	}
 	fresh := &session{
 		tenant: t.id, worker: in.Worker, number: in.Session, dispatcher: in.Dispatcher, queues: in.Queues, slots: in.Slots, draining: in.Draining, opening: in.Opening,
+		paused:  in.Paused || t.paused[in.Worker],
 		actions: make(map[string]bool, len(in.Actions)),
 	}
 	for _, action := range in.Actions {
@@ -265,7 +268,7 @@ func (s *Shard) outOfTouch(t *tenant, ses *session) {
 	if ses.lost {
 		return
 	}
-	ses.lost, ses.graceEnd = true, s.now+s.cfg.Grace
+	ses.lost, ses.lostAt, ses.graceEnd = true, s.now, s.now+s.cfg.Grace
 	s.setTimer(timer{at: ses.graceEnd, kind: graceDue, tenant: t.id, worker: ses.worker, session: ses.number})
 }
 

@@ -211,6 +211,10 @@ func refOf(in Input) (Ref, bool) {
 		return in.To, true
 	case *CheckParent:
 		return in.To, true
+	case *Survey:
+		return in.To, true
+	case *PauseWorker:
+		return in.To, true
 	case *CheckSessions:
 		return in.To, true
 	case *Report:
@@ -341,6 +345,8 @@ func (w *simWorld) deliver(e Effect) {
 	case *VerdictReply:
 		w.reply(e.To, e)
 	case *PeekReply:
+		w.reply(e.To, e)
+	case *SurveyReply:
 		w.reply(e.To, e)
 	case *SessionsReply:
 		w.reply(e.To, e)
