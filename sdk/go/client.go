@@ -12,6 +12,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/tenon-run/tenon/proto/tenon/identity/v1/identityv1connect"
 	"github.com/tenon-run/tenon/proto/tenon/registry/v1/registryv1connect"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	"github.com/tenon-run/tenon/proto/tenon/runs/v1/runsv1connect"
@@ -24,6 +25,7 @@ type Client struct {
 	log      *slog.Logger
 	runs     runsv1connect.RunServiceClient
 	registry registryv1connect.RegistryServiceClient
+	identity identityv1connect.IdentityServiceClient
 	workers  workersv1connect.WorkerServiceClient
 	triggers *gatherer[*pendingTrigger]
 
@@ -48,7 +50,7 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	common := []connect.ClientOption{
-		connect.WithInterceptors(credentials{bearer: "Bearer " + cfg.token, tenant: cfg.tenant}),
+		connect.WithInterceptors(credentialsOf(&cfg)),
 		connect.WithReadMaxBytes(maxReadBytes),
 		// Many small messages over a short way: compressing them took a tenth of the server's time.
 		connect.WithAcceptCompression("gzip", nil, nil),
@@ -57,6 +59,7 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 		cfg: cfg, log: cfg.logger,
 		runs:     runsv1connect.NewRunServiceClient(doer, cfg.address, common...),
 		registry: registryv1connect.NewRegistryServiceClient(doer, cfg.address, common...),
+		identity: identityv1connect.NewIdentityServiceClient(doer, cfg.address, common...),
 		workers:  workersv1connect.NewWorkerServiceClient(doer, cfg.address, common...),
 	}
 	c.alive, c.die = context.WithCancelCause(context.Background())
@@ -81,6 +84,12 @@ func (c *Client) Runs() runsv1connect.RunServiceClient { return c.runs }
 
 // Registry is the generated client of RegistryService.
 func (c *Client) Registry() registryv1connect.RegistryServiceClient { return c.registry }
+
+// Identity is the generated client of IdentityService.
+func (c *Client) Identity() identityv1connect.IdentityServiceClient { return c.identity }
+
+// Address is the server's address as the client found it: from its option, the environment or the token, without a slash at its end.
+func (c *Client) Address() string { return c.cfg.address }
 
 // GetRun reads a run with its tasks.
 func (c *Client) GetRun(ctx context.Context, id string) (*runsv1.Run, error) {
@@ -180,12 +189,22 @@ func transient(err error) bool {
 	}
 }
 
-// credentials adds the token to every request.
+// credentials adds the token, if there is one, to every request.
 type credentials struct {
 	bearer, tenant string
 }
 
+func credentialsOf(cfg *clientConfig) credentials {
+	if cfg.token == "" {
+		return credentials{}
+	}
+	return credentials{bearer: "Bearer " + cfg.token, tenant: cfg.tenant}
+}
+
 func (a credentials) set(h http.Header) {
+	if a.bearer == "" {
+		return
+	}
 	h.Set("Authorization", a.bearer)
 	if a.tenant != "" {
 		h.Set("Tenon-Tenant", a.tenant)

@@ -20,6 +20,7 @@ type ClientOption func(*clientConfig)
 
 type clientConfig struct {
 	token       string
+	anonymous   bool
 	address     string
 	tenant      string
 	rootCAFile  string
@@ -32,6 +33,9 @@ type clientConfig struct {
 
 // WithToken sets the API or worker token. Environment: TENON_CLIENT_TOKEN. Required.
 func WithToken(token string) ClientOption { return func(c *clientConfig) { c.token = token } }
+
+// WithoutToken makes a client for the calls that need none, SignUp and SignIn, whatever TENON_CLIENT_TOKEN says. It needs an address.
+func WithoutToken() ClientOption { return func(c *clientConfig) { c.anonymous = true } }
 
 // WithAddress sets the server's address, for example "http://127.0.0.1:8080" or "https://tenon.example.com".
 // Environment: TENON_CLIENT_ADDRESS. Default: the address that the token carries.
@@ -80,7 +84,9 @@ func newClientConfig(opts []ClientOption) (clientConfig, error) {
 	if cfg.logger == nil {
 		cfg.logger = slog.Default()
 	}
-	if cfg.token == "" {
+	if cfg.anonymous {
+		cfg.token, cfg.tenant = "", ""
+	} else if cfg.token == "" {
 		return cfg, errors.New("tenon: no token: set TENON_CLIENT_TOKEN or use tenon.WithToken")
 	}
 	if cfg.address == "" {
