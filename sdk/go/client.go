@@ -189,19 +189,22 @@ func transient(err error) bool {
 	}
 }
 
-// credentials adds the token, if there is one, to every request.
+// credentials adds the token, if there is one, to every request, and says who calls.
 type credentials struct {
-	bearer, tenant string
+	bearer, tenant, userAgent string
 }
 
 func credentialsOf(cfg *clientConfig) credentials {
 	if cfg.token == "" {
-		return credentials{}
+		return credentials{userAgent: cfg.userAgent}
 	}
-	return credentials{bearer: "Bearer " + cfg.token, tenant: cfg.tenant}
+	return credentials{bearer: "Bearer " + cfg.token, tenant: cfg.tenant, userAgent: cfg.userAgent}
 }
 
 func (a credentials) set(h http.Header) {
+	if a.userAgent != "" {
+		h.Set("User-Agent", a.userAgent)
+	}
 	if a.bearer == "" {
 		return
 	}

@@ -25,6 +25,7 @@ type clientConfig struct {
 	tenant      string
 	rootCAFile  string
 	serverName  string
+	userAgent   string
 	callTimeout time.Duration
 	logger      *slog.Logger
 	transport   http.RoundTripper
@@ -54,6 +55,9 @@ func WithTLSRootCAFile(path string) ClientOption {
 func WithTLSServerName(name string) ClientOption {
 	return func(c *clientConfig) { c.serverName = name }
 }
+
+// WithUserAgent says what calls, for the list of a user's sessions and the server's logs. Default: connect-go with its version.
+func WithUserAgent(name string) ClientOption { return func(c *clientConfig) { c.userAgent = name } }
 
 // WithCallTimeout limits a call, its retries included, whose context has no deadline. Default 60 s. Waiting for a run's end is not limited by it.
 func WithCallTimeout(d time.Duration) ClientOption {

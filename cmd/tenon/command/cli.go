@@ -131,6 +131,7 @@ func (c *cli) noSuchCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	message := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), show.OneLine(args[0]))
+	cmd.SuggestionsMinimumDistance = 2 // letters that may be wrong
 	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
 		message += "; did you mean " + strings.Join(like, " or ") + "?"
 	}

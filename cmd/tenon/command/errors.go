@@ -81,10 +81,9 @@ func read(err error) *refusal {
 	if item, ok := errors.AsType[*tenon.RefusedError](err); ok {
 		r := &refusal{code: item.Code, message: item.Message, reason: item.Reason, wire: true}
 		if item.Field != "" {
-			r.fields = []field{{item.Field, strings.TrimPrefix(item.Message, "the request is not valid: "+item.Field+": ")}}
-			r.message = "the request is not valid"
+			r.fields = []field{{item.Field, strings.TrimPrefix(item.Message, notValid+": "+item.Field+": ")}}
 		}
-		return r
+		return r.tidy()
 	}
 	wire, ok := errors.AsType[*connect.Error](err)
 	if !ok {
@@ -109,13 +108,54 @@ func read(err error) *refusal {
 			}
 		}
 	}
-	// The text repeats the fields, which are told line by line.
-	for i, f := range r.fields {
-		if i == 0 {
-			r.message, _, _ = strings.Cut(r.message, ": "+f.path+": ")
-		}
+	return r.tidy()
+}
+
+const notValid = "the request is not valid"
+
+var (
+	object   = regexp.MustCompile(`^([a-z]+(?: version)?) "`)
+	numbered = regexp.MustCompile(`^workflow ".*" has no version `)
+)
+
+// tidy takes what the details say off the text, and finds the kind of object where only the text names it.
+func (r *refusal) tidy() *refusal {
+	if len(r.fields) > 0 {
+		r.message, _, _ = strings.Cut(r.message, ": "+r.fields[0].path+": ")
+	}
+	if found := object.FindStringSubmatch(r.message); r.resource == "" && found != nil {
+		r.resource = found[1]
+	}
+	if numbered.MatchString(r.message) {
+		r.resource = "workflow version"
 	}
 	return r
+}
+
+// invalid tells the fields at fault by their flags, on one line where there is one.
+func (r *refusal) invalid() string {
+	if len(r.fields) == 1 && (r.message == notValid || r.message == r.fields[0].message) {
+		return r.fields[0].String()
+	}
+	message := r.message
+	for _, f := range r.fields {
+		message += "\n  " + f.String()
+	}
+	return message
+}
+
+// String names the flag or argument and what is wrong with it.
+func (f field) String() string {
+	flag := flagOf(f.path)
+	if rule := rules[flag]; rule != "" && strings.HasPrefix(f.message, "does not match regex pattern") {
+		return flag + " must be " + rule
+	}
+	return flag + ": " + f.message
+}
+
+// rules say in words what the API says as patterns.
+var rules = map[string]string{ //nolint:gochecknoglobals // a table
+	"slug": "3 to 63 of a-z, 0-9 and hyphen, a letter first and no hyphen last", "--scope": `"object:action", "object:*" or "*", in lower case`,
 }
 
 // explain makes a problem of any error.
@@ -133,9 +173,7 @@ func (c *cli) explain(err error) problem {
 	switch r.code {
 	case connect.CodeInvalidArgument:
 		p.code = ExitUsage
-		for _, f := range r.fields {
-			p.message += "\n  " + flagOf(f.path) + ": " + f.message
-		}
+		p.message = r.invalid()
 	case connect.CodeNotFound:
 		p.code, p.next = ExitNotFound, lists[r.resource]
 		// What to do on the wire is no help here.
@@ -152,6 +190,8 @@ func (c *cli) explain(err error) problem {
 		}
 		if r.reason == "TENANT_REQUIRED" {
 			p.message = "this is about a tenant, and none is chosen"
+		} else if t, err := c.target(); err == nil && r.reason == "NOT_A_MEMBER" {
+			p.message = fmt.Sprintf("tenant %q does not exist, or you are not a member of it", t.tenant)
 		}
 	case connect.CodeUnimplemented:
 		p.message, p.next = "the server does not know this call: it is older than this tool", "tenon version"
@@ -169,7 +209,7 @@ func (c *cli) explain(err error) problem {
 
 // lists names the command that shows what exists, by the kind of object that does not.
 var lists = map[string]string{ //nolint:gochecknoglobals // a table
-	"run": "tenon runs list", "workflow": "tenon workflows list", "workflow version": "tenon workflows versions NAME", "token": "tenon tokens list",
+	"run": "tenon runs list", "workflow": "tenon workflows list", "workflow version": "tenon workflows versions WORKFLOW", "token": "tenon tokens list",
 	"session": "tenon sessions list", "member": "tenon members list", "tenant": "tenon tenants list", "worker": "tenon workers list",
 }
 

@@ -108,18 +108,16 @@ func (c *cli) welcome(name string, made profile.Profile, who *identityv1.WhoAmIR
 
 // signIn opens a session and picks the tenant to call for.
 func (c *cli) signIn(ctx context.Context, t target, email, tenant string, made *profile.Profile) (*identityv1.WhoAmIResponse, error) {
-	email, password, err := c.credentials(ctx, t.address, email)
-	if err != nil {
-		return nil, err
-	}
 	anonymous, err := t.client(tenon.WithoutToken())
 	if err != nil {
 		return nil, err
 	}
 	defer anonymous.Close() //nolint:errcheck // it only ends idle connections
-	call, info := connect.NewClientContext(ctx)
-	info.RequestHeader().Set("User-Agent", "tenon/"+Version+" (command line)") // what the list of sessions shows
-	session, err := ask(call, c, anonymous.Identity().SignIn, &identityv1.SignInRequest{Email: email, Password: password})
+	email, password, err := c.credentials(ctx, t.address, email)
+	if err != nil {
+		return nil, err
+	}
+	session, err := ask(ctx, c, anonymous.Identity().SignIn, &identityv1.SignInRequest{Email: email, Password: password})
 	if r := read(err); r != nil && r.reason == "SIGN_IN_FAILED" {
 		return nil, problem{code: ExitNotSignedIn, message: r.message, next: "try again; who has no account yet signs up at " + anonymous.Address()}
 	}

@@ -89,7 +89,7 @@ func TestRuns(t *testing.T) {
 	y.golden("runs")
 	// Where the worker's id and the stack of the error stand depends on the run; what a program reads is checked by name.
 	a := y.quietly("", "runs", "get", order, "-o", "json")
-	for _, want := range []string{`"input": 1`, `"output": 11`, `"status": "RUN_STATUS_COMPLETED"`, `"createTime": "20`} {
+	for _, want := range []string{`"input": 1`, `"output": 5`, `"status": "RUN_STATUS_COMPLETED"`, `"createTime": "20`} {
 		if !strings.Contains(a.out, want) {
 			t.Errorf("the answer lacks %s: %s", want, a.out)
 		}
@@ -114,7 +114,7 @@ func TestListReadsAllPages(t *testing.T) {
 	}
 	rest := y.quietly("", "runs", "list", "--limit", "0", "-o", "json", "--page-token", next[1])
 	seen := map[string]bool{}
-	for _, id := range append(idText.FindAllString(a.out, -1), idText.FindAllString(rest.out, -1)...) {
+	for _, id := range regexp.MustCompile(`"id": "run_\w+"`).FindAllString(a.out+rest.out, -1) {
 		seen[id] = true
 	}
 	if len(seen) != all || strings.Contains(rest.out, "nextPageToken") {

@@ -87,7 +87,11 @@ func (c *cli) steer(ids []string, do func(*tenon.Client, string) (*runsv1.Run, e
 				if failed == nil {
 					failed = problem{code: c.explain(err).code, message: "not all runs could be steered"}
 				}
-				c.complain(problem{message: strings.TrimSpace(id + ": " + c.explain(err).message)})
+				message := c.explain(err).message
+				if !strings.Contains(message, id) {
+					message = id + ": " + message
+				}
+				c.complain(problem{message: message})
 				continue
 			}
 			all.Runs = append(all.Runs, run)

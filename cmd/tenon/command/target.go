@@ -92,7 +92,8 @@ func (c *cli) client() (*tenon.Client, error) {
 
 func (t target) client(token tenon.ClientOption) (*tenon.Client, error) {
 	client, err := tenon.NewClient(token, tenon.WithAddress(t.address), tenon.WithTenant(t.tenant), tenon.WithTLSRootCAFile(t.caFile),
-		tenon.WithTLSServerName(t.serverName), tenon.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+		tenon.WithTLSServerName(t.serverName),
+		tenon.WithUserAgent("tenon/"+Version+" (command line)"), tenon.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
 	if err != nil {
 		return nil, problem{code: ExitUsage, message: strings.TrimPrefix(err.Error(), "tenon: ")}
 	}

@@ -38,12 +38,14 @@ so it starts one run. Give --run-id to start one run however often the command i
 	cmd.Flags().StringVar(&o.runID, "run-id", "", "id of the run to start: run_ over a UUIDv7 made within the last 24 hours; default: a new one")
 	cmd.Flags().BoolVar(&o.wait, "wait", false, "wait for the run's end and write its output")
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "watch the run to its end, as tenon runs watch does")
-	cmd.MarkFlagsMutuallyExclusive("wait", "watch")
 	cmd.ValidArgsFunction = c.completeWorkflows
 	return cmd
 }
 
 func (c *cli) trigger(ctx context.Context, workflow string, o triggerOptions) error {
+	if o.wait && o.watch {
+		return badCall("--wait and --watch exclude each other")
+	}
 	const most = 9
 	if o.priority > most || o.priority < -1 {
 		return badCall("--priority must be 0 to 9")

@@ -191,7 +191,7 @@ func (c *cli) outcome(run *runsv1.Run) error {
 	default:
 		o.code = ExitRunFailed
 	}
-	if e := run.GetError(); e != nil {
+	if e := run.GetError(); e != nil && o.code != ExitRunCancelled {
 		for _, task := range run.GetTasks() {
 			if task.GetError().GetMessage() == e.GetMessage() {
 				o.message += " in task " + task.GetName()

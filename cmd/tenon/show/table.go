@@ -64,7 +64,7 @@ func (t *Rows) Write(w io.Writer, colours bool) error {
 	if len(t.heads) > 0 {
 		head := make([]Cell, len(t.heads))
 		for i, text := range t.heads {
-			head[i] = Cell{text, Dim}
+			head[i] = Cell{first(text, " "), Dim}
 		}
 		rows = append([][]Cell{head}, rows...)
 	}
@@ -90,6 +90,13 @@ func (t *Rows) Write(w io.Writer, colours bool) error {
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+func first(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
 }
 
 func shown(cell Cell) string {
