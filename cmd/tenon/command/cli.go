@@ -69,7 +69,7 @@ names, the profile chosen by "tenon profiles use".
 	root.SetOut(c.host.Out)
 	root.SetErr(c.host.Err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return problem{code: ExitUsage, message: err.Error(), next: cmd.CommandPath() + " --help"}
+		return problem{code: ExitUsage, message: plainFlag(err), next: cmd.CommandPath() + " --help"}
 	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.profileFlag, "profile", "", "profile to call with (environment: TENON_PROFILE)")
@@ -167,6 +167,15 @@ func wanted(use string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// plainFlag is what is wrong with a flag, without the name of the function that found out.
+func plainFlag(err error) string {
+	message, cause, found := strings.Cut(err.Error(), ": strconv.")
+	if found {
+		message += cause[strings.LastIndex(cause, ": "):]
+	}
+	return message
 }
 
 // usage is the error of a command that was called wrongly.

@@ -39,14 +39,15 @@ const (
 )
 
 const exitCodes = `Exit codes:
-  0  done; for a run that was waited for: it completed
-  1  the server refused, or something went wrong
-  2  the command was wrong: a flag, an argument, an input
-  3  not signed in, or the token is good no more
-  4  the role or the token's scopes do not allow it
-  5  the object does not exist
-  6  the server cannot be reached
- 10  the run failed
- 11  the run was cancelled
- 12  the run timed out
-130  interrupted with Ctrl-C`
+
+      0  done; for a run that was waited for: it completed
+      1  the server refused, or something went wrong
+      2  the command was wrong: a flag, an argument, an input
+      3  not signed in, or the token is good no more
+      4  the role or the token's scopes do not allow it
+      5  the object does not exist
+      6  the server cannot be reached
+     10  the run failed
+     11  the run was cancelled
+     12  the run timed out
+    130  interrupted with Ctrl-C`

@@ -163,7 +163,10 @@ func TestCancelAndReplay(t *testing.T) {
 	y.types("runs", "cancel")
 	y.types("runs", "cancel", nobodysRun, greet)
 	y.types("runs", "replay", slow)
-	y.types("runs", "cancel", slow, "--reason", "enough")
+	// Whether the worker has stopped by the time of the answer is open.
+	if a := y.quietly("", "runs", "cancel", slow, "--reason", "enough"); a.code != 0 || !strings.HasPrefix(a.out, "run "+slow+" is ") || !strings.Contains(a.out, "cancelled") {
+		t.Errorf("exit %d: %s%s", a.code, a.out, a.err)
+	}
 	y.until(func(a answered) bool { return strings.Contains(a.out, "CANCELLED") }, "runs", "get", slow, "-o", "json")
 	y.types("runs", "watch", slow)
 	gate.open()

@@ -94,6 +94,9 @@ func (t target) client(token tenon.ClientOption) (*tenon.Client, error) {
 	client, err := tenon.NewClient(token, tenon.WithAddress(t.address), tenon.WithTenant(t.tenant), tenon.WithTLSRootCAFile(t.caFile),
 		tenon.WithTLSServerName(t.serverName),
 		tenon.WithUserAgent("tenon/"+Version+" (command line)"), tenon.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	if err != nil && t.address == "" && t.token != "" {
+		return nil, problem{code: ExitUsage, message: "TENON_CLIENT_TOKEN does not name the server", next: "set TENON_CLIENT_ADDRESS, or give --address"}
+	}
 	if err != nil {
 		return nil, problem{code: ExitUsage, message: strings.TrimPrefix(err.Error(), "tenon: ")}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -257,6 +258,9 @@ func writeYAML(w io.Writer, text []byte) error {
 	return encoder.Close()
 }
 
+// oldBoolean are the texts that readers of YAML 1.1 take for true or false.
+var oldBoolean = regexp.MustCompile(`^(?i:y|n|yes|no|on|off)$`)
+
 func yamlNode(dec *json.Decoder) (*yaml.Node, error) {
 	token, err := dec.Token()
 	if err != nil {
@@ -281,7 +285,11 @@ func yamlNode(dec *json.Decoder) (*yaml.Node, error) {
 		_, err := dec.Token()
 		return node, err
 	case string:
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: token}, nil
+		node := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: token}
+		if oldBoolean.MatchString(token) {
+			node.Style = yaml.DoubleQuotedStyle
+		}
+		return node, nil
 	case json.Number:
 		return &yaml.Node{Kind: yaml.ScalarNode, Value: token.String()}, nil
 	case bool:
