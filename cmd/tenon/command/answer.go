@@ -34,13 +34,13 @@ func (c *cli) say(format string, args ...any) error {
 	return err
 }
 
-// note writes a line beside the answer, so that it does not get into what a program reads.
-func (c *cli) note(format string, args ...any) {
+// notef writes a line beside the answer, so that it does not get into what a program reads.
+func (c *cli) notef(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.host.Err, format+"\n", args...)
 }
 
-// hint is a note for people who type, left out where nobody reads it.
-func (c *cli) hint(format string, args ...any) {
+// hintf is a note for people who type, left out where nobody reads it.
+func (c *cli) hintf(format string, args ...any) {
 	if c.host.ErrTerminal {
 		_, _ = fmt.Fprintf(c.host.Err, "%s %s\n", show.Paint(c.colours(true), show.Dim, "next: "), fmt.Sprintf(format, args...))
 	}

@@ -137,11 +137,11 @@ func (r *refusal) invalid() string {
 	if len(r.fields) == 1 && (r.message == notValid || r.message == r.fields[0].message) {
 		return r.fields[0].String()
 	}
-	message := r.message
+	lines := []string{r.message}
 	for _, f := range r.fields {
-		message += "\n  " + f.String()
+		lines = append(lines, "  "+f.String())
 	}
-	return message
+	return strings.Join(lines, "\n")
 }
 
 // String names the flag or argument and what is wrong with it.

@@ -97,10 +97,10 @@ func (c *cli) welcome(name string, made profile.Profile, who *identityv1.WhoAmIR
 		return err
 	}
 	if c.env("TENON_CLIENT_TOKEN") != "" {
-		c.note("TENON_CLIENT_TOKEN is set and goes before this profile: unset it, or name the profile with --profile %s", name)
+		c.notef("TENON_CLIENT_TOKEN is set and goes before this profile: unset it, or name the profile with --profile %s", name)
 	}
 	if who.GetTenant() == nil {
-		c.note("you are in no tenant yet: tenon tenants create SLUG makes one")
+		c.notef("you are in no tenant yet: tenon tenants create SLUG makes one")
 		return nil
 	}
 	return c.say("tenant %s, role %s", who.GetTenant().GetSlug(), word(who.GetRole()))
@@ -202,7 +202,7 @@ func (c *cli) pickTenant(ctx context.Context, client *tenon.Client, wanted strin
 		return "", nil
 	}
 	if len(slugs) > 1 {
-		c.note("you are in %d tenants (%s); %s is chosen: tenon tenants use SLUG takes another", len(slugs), strings.Join(slugs, ", "), slugs[0])
+		c.notef("you are in %d tenants (%s); %s is chosen: tenon tenants use SLUG takes another", len(slugs), strings.Join(slugs, ", "), slugs[0])
 	}
 	return slugs[0], nil
 }
@@ -288,10 +288,10 @@ func (c *cli) logout(ctx context.Context) error {
 		return err
 	}
 	if r := read(err); err != nil && (r == nil || r.code != connect.CodeUnauthenticated) {
-		c.note("the session could not be ended on the server (%s): it ends by itself within 12 hours, or by tenon sessions end", c.explain(err).message)
+		c.notef("the session could not be ended on the server (%s): it ends by itself within 12 hours, or by tenon sessions end", c.explain(err).message)
 	}
 	if !wasSession {
-		c.note("the token is forgotten here and stays good: tenon tokens revoke ends it")
+		c.notef("the token is forgotten here and stays good: tenon tokens revoke ends it")
 	}
 	return c.say("signed out of profile %s", name)
 }

@@ -40,6 +40,6 @@ func (p *paging) gather(page func(size int32, token string) (got int, next strin
 // more says below a table that the list goes on.
 func (c *cli) more(p *paging, next, what string) {
 	if next != "" {
-		c.note("there are more %s than these: --limit 0 lists all", what)
+		c.notef("there are more %s than these: --limit 0 lists all", what)
 	}
 }

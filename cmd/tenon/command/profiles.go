@@ -52,7 +52,7 @@ func (c *cli) listProfiles() error {
 		return show.Value(c.host.Out, c.format, map[string]any{"profiles": all})
 	}
 	if len(all) == 0 {
-		c.note("no profiles yet: tenon login makes one")
+		c.notef("no profiles yet: tenon login makes one")
 		return nil
 	}
 	table := show.NewRows("", "PROFILE", "ADDRESS", "AS", "TENANT", "STATE")

@@ -102,7 +102,7 @@ func (c *cli) listRuns(ctx context.Context, o *listOptions) error {
 		all.NextPageToken = next
 		return c.answer(all, func() error {
 			if len(all.GetRuns()) == 0 {
-				c.note("no runs match: tenon runs trigger WORKFLOW starts one")
+				c.notef("no runs match: tenon runs trigger WORKFLOW starts one")
 				return nil
 			}
 			defer c.more(&o.paging, next, "runs")
@@ -251,7 +251,7 @@ func (c *cli) listAttempts(ctx context.Context, id string, pages *paging) error 
 		all.NextPageToken = next
 		return c.answer(all, func() error {
 			if len(all.GetAttempts()) == 0 {
-				c.note("no task of run %s has been tried yet", id)
+				c.notef("no task of run %s has been tried yet", id)
 				return nil
 			}
 			table := show.NewRows("TASK", "GENERATION", "ATTEMPT", "OUTCOME", "STARTED", "TOOK", "WORKER", "ERROR")

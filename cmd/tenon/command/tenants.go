@@ -57,7 +57,7 @@ func (c *cli) listTenants(ctx context.Context, pages *paging) error {
 		all.NextPageToken = next
 		return c.answer(all, func() error {
 			if len(all.GetMemberships()) == 0 {
-				c.note("you are in no tenant yet: tenon tenants create SLUG makes one")
+				c.notef("you are in no tenant yet: tenon tenants create SLUG makes one")
 				return nil
 			}
 			table := show.NewRows("", "TENANT", "NAME", "ROLE", "CREATED", "ID")
@@ -111,7 +111,7 @@ func (c *cli) createTenant(ctx context.Context, slug, display string) error {
 		if chosen {
 			return c.say("profile %s uses it from now on", t.profile)
 		}
-		c.hint("tenon tenants use %s", made.GetTenant().GetSlug())
+		c.hintf("tenon tenants use %s", made.GetTenant().GetSlug())
 		return nil
 	})
 }

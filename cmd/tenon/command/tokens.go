@@ -67,7 +67,7 @@ func (c *cli) listTokens(ctx context.Context, pages *paging) error {
 		all.NextPageToken = next
 		return c.answer(all, func() error {
 			if len(all.GetTokens()) == 0 {
-				c.note("no tokens yet: tenon tokens create makes one")
+				c.notef("no tokens yet: tenon tokens create makes one")
 				return nil
 			}
 			table := show.NewRows("TOKEN", "NAME", "KIND", "ROLE", "SCOPES", "CREATED", "EXPIRES", "STATE", "CREATOR")
@@ -124,7 +124,7 @@ func (c *cli) createToken(ctx context.Context, name string, o tokenOptions) erro
 			return err
 		}
 		return c.answer(made, func() error {
-			c.note("token %s (%s), good until %s; it is shown this once:", made.GetToken().GetName(), made.GetToken().GetId(), show.Instant(made.GetToken().GetExpireTime(), c.host.Zone))
+			c.notef("token %s (%s), good until %s; it is shown this once:", made.GetToken().GetName(), made.GetToken().GetId(), show.Instant(made.GetToken().GetExpireTime(), c.host.Zone))
 			return c.say("%s", made.GetSecret())
 		})
 	})

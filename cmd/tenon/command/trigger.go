@@ -82,12 +82,12 @@ func (c *cli) trigger(ctx context.Context, workflow string, o triggerOptions) er
 		}
 		return c.answer(&runsv1.TriggerResponse{RunId: made.ID(), Created: made.Created()}, func() error {
 			if !made.Created() {
-				c.note("the run existed already")
+				c.notef("the run existed already")
 			}
 			if err := c.say("%s", made.ID()); err != nil {
 				return err
 			}
-			c.hint("tenon runs watch %s", made.ID())
+			c.hintf("tenon runs watch %s", made.ID())
 			return nil
 		})
 	})

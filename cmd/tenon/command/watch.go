@@ -96,7 +96,7 @@ func (c *cli) draw(ctx context.Context, client *tenon.Client, id string) (*runsv
 			}
 			if err := screen.Draw(progress.Picture(run, c.host.Now(), c.room())); err != nil {
 				cancel()
-				<-ended
+				_ = <-ended // the cancel just made
 				return err
 			}
 		}

@@ -40,7 +40,9 @@ func TestWatchRedrawsInPlace(t *testing.T) {
 	slow := strings.Fields(y.quietly("", "runs", "trigger", "slow").out)[0]
 	screen := newScreen("running")
 	code := make(chan int, 1)
-	go func() { code <- command.Run(t.Context(), y.host(nil, screen, io.Discard), []string{"runs", "watch", slow}) }()
+	go func() {
+		code <- command.Run(t.Context(), y.host(nil, screen, io.Discard), []string{"runs", "watch", slow})
+	}()
 	screen.wait(t)
 	gate.open()
 	if got := <-code; got != 0 {
@@ -64,7 +66,9 @@ func TestWatchAppendsLines(t *testing.T) {
 	slow := strings.TrimSpace(y.quietly("", "runs", "trigger", "slow").out)
 	screen := newScreen("slow  running")
 	code := make(chan int, 1)
-	go func() { code <- command.Run(t.Context(), y.host(nil, screen, io.Discard), []string{"runs", "watch", slow}) }()
+	go func() {
+		code <- command.Run(t.Context(), y.host(nil, screen, io.Discard), []string{"runs", "watch", slow})
+	}()
 	screen.wait(t)
 	gate.open()
 	if got := <-code; got != 0 {
@@ -144,7 +148,9 @@ func TestWatchOutlivesItsConnection(t *testing.T) {
 	slow := strings.TrimSpace(y.quietly("", "runs", "trigger", "slow").out)
 	screen := newScreen("slow  running")
 	code := make(chan int, 1)
-	go func() { code <- command.Run(t.Context(), far.host(nil, screen, io.Discard), []string{"runs", "watch", slow}) }()
+	go func() {
+		code <- command.Run(t.Context(), far.host(nil, screen, io.Discard), []string{"runs", "watch", slow})
+	}()
 	screen.wait(t)
 	line.cut()
 	gate.open()

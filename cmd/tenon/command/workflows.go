@@ -68,7 +68,7 @@ func (c *cli) listWorkflows(ctx context.Context, pages *paging) error {
 		all.NextPageToken = next
 		return c.answer(all, func() error {
 			if len(all.GetWorkflows()) == 0 {
-				c.note("no workflows yet: start a worker, which declares what it serves (tenon tokens create NAME --kind worker makes its token)")
+				c.notef("no workflows yet: start a worker, which declares what it serves (tenon tokens create NAME --kind worker makes its token)")
 				return nil
 			}
 			table := show.NewRows("WORKFLOW", "VERSION", "TASKS", "DECLARED", "DESCRIPTION")

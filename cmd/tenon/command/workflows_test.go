@@ -36,8 +36,10 @@ func TestWorkflows(t *testing.T) {
 	spec := &registryv1.WorkflowSpec{
 		Name: "order", Description: "An order from payment to parcel", InputSchemaJson: `{"type": "integer"}`,
 		Tasks: []*registryv1.TaskSpec{
-			{Name: "reserve"}, {Name: "charge", Parents: []string{"reserve"}, Retry: &registryv1.RetryPolicy{MaxRetries: 2}},
-			{Name: "pack", Parents: []string{"reserve"}, Queue: "warehouse"}, {Name: "ship", Parents: []string{"charge", "pack"}},
+			{Name: "reserve"},
+			{Name: "charge", Parents: []string{"reserve"}, Retry: &registryv1.RetryPolicy{MaxRetries: 2}},
+			{Name: "pack", Parents: []string{"reserve"}, Queue: "warehouse"},
+			{Name: "ship", Parents: []string{"charge", "pack"}},
 		},
 	}
 	put := func() {

@@ -54,7 +54,8 @@ func head(run *runsv1.Run, now time.Time) []piece {
 		}
 	}
 	line := []piece{
-		{run.GetWorkflow(), show.Bold}, {fmt.Sprintf(" v%d  %s  ", run.GetWorkflowVersion(), run.GetId()), show.Dim},
+		{run.GetWorkflow(), show.Bold},
+		{fmt.Sprintf(" v%d  %s  ", run.GetWorkflowVersion(), run.GetId()), show.Dim},
 		{RunStatus(run.GetStatus()), RunColour(run.GetStatus())},
 		{fmt.Sprintf("  %s  %d of %s", show.Between(from, run.GetEndTime(), now), ended, plural(len(run.GetTasks()), "task")), show.Plain},
 	}
@@ -80,7 +81,9 @@ func align(branches []Branch, now time.Time) [][]piece {
 		status := b.Task.GetStatus()
 		pad := strings.Repeat(" ", name-utf8.RuneCountInString(b.Lead+b.Task.GetName()))
 		lines[i] = []piece{
-			{"  " + b.Lead, show.Dim}, {mark(status) + " ", TaskColour(status)}, {b.Task.GetName() + pad + "  ", show.Plain},
+			{"  " + b.Lead, show.Dim},
+			{mark(status) + " ", TaskColour(status)},
+			{b.Task.GetName() + pad + "  ", show.Plain},
 			{fmt.Sprintf("%-*s", state, TaskStatus(status)), TaskColour(status)},
 			{fmt.Sprintf("  %*s", times, show.Between(b.Task.GetStartTime(), b.Task.GetEndTime(), now)), show.Plain},
 			{remark(b, now), show.Dim},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -32,10 +33,8 @@ func Formats() []string { return []string{string(Table), string(JSON), string(YA
 
 // ParseFormat reads a format's name.
 func ParseFormat(name string) (Format, error) {
-	for _, known := range Formats() {
-		if name == known {
-			return Format(name), nil
-		}
+	if slices.Contains(Formats(), name) {
+		return Format(name), nil
 	}
 	return "", fmt.Errorf("%q is none of %s", name, strings.Join(Formats(), ", "))
 }
