@@ -253,6 +253,7 @@ type Worker struct {
 	Pid             int64
 	TokenID         flow.ID
 	CreatedAt       time.Time
+	Wanted          int16
 }
 
 type WorkerSession struct {

@@ -11,6 +11,128 @@ import (
 	"github.com/tenon-run/tenon/internal/flow"
 )
 
+const childIDs = `-- name: ChildIDs :many
+SELECT r.run_id FROM unnest('{1,2,3}'::smallint[]) AS c (class)
+CROSS JOIN LATERAL (
+  SELECT h.run_id FROM child_runs h
+  WHERE h.tenant_id = $1 AND h.class = c.class AND h.parent_run_id = $2 AND h.run_id < $3 AND h.run_id >= $4
+  ORDER BY h.run_id DESC LIMIT $5
+) AS r
+ORDER BY r.run_id DESC LIMIT $5
+`
+
+type ChildIDsParams struct {
+	TenantID    int64
+	ParentRunID flow.ID
+	BeforeID    flow.ID
+	FromID      flow.ID
+	PageSize    int32
+}
+
+// The children of a run, newest first.
+func (q *Queries) ChildIDs(ctx context.Context, arg ChildIDsParams) ([]flow.ID, error) {
+	rows, err := q.db.Query(ctx, childIDs,
+		arg.TenantID,
+		arg.ParentRunID,
+		arg.BeforeID,
+		arg.FromID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []flow.ID{}
+	for rows.Next() {
+		var run_id flow.ID
+		if err := rows.Scan(&run_id); err != nil {
+			return nil, err
+		}
+		items = append(items, run_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countEndedRuns = `-- name: CountEndedRuns :many
+SELECT s.state::text AS state, ((c.minute - $1::bigint) / $2::bigint)::bigint AS step, sum(c.runs)::bigint AS runs
+FROM workflows w
+CROSS JOIN unnest('{completed,failed,cancelled,timed_out}'::text[]) AS s (state)
+JOIN run_counts c ON c.tenant_id = w.tenant_id AND c.workflow_id = w.id AND c.state = s.state AND c.minute >= $1 AND c.minute < $3
+WHERE w.tenant_id = $4 AND ($5::bigint = 0 OR w.id = $5)
+GROUP BY 1, 2
+`
+
+type CountEndedRunsParams struct {
+	FromMinute  int64
+	StepMinutes int64
+	ToMinute    int64
+	TenantID    int64
+	WorkflowID  int64
+}
+
+type CountEndedRunsRow struct {
+	State string
+	Step  int64
+	Runs  int64
+}
+
+// Runs by the step of minutes that they ended in. The key begins with the workflow, so each of the tenant's workflows is a range of its own.
+func (q *Queries) CountEndedRuns(ctx context.Context, arg CountEndedRunsParams) ([]CountEndedRunsRow, error) {
+	rows, err := q.db.Query(ctx, countEndedRuns,
+		arg.FromMinute,
+		arg.StepMinutes,
+		arg.ToMinute,
+		arg.TenantID,
+		arg.WorkflowID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CountEndedRunsRow{}
+	for rows.Next() {
+		var i CountEndedRunsRow
+		if err := rows.Scan(&i.State, &i.Step, &i.Runs); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countOpenRuns = `-- name: CountOpenRuns :one
+SELECT count(*) FILTER (WHERE o.task_no = 0 AND ($1::bigint = 0 OR o.workflow_id = $1::bigint)) AS open,
+  count(*) FILTER (WHERE o.task_no = 0 AND ($1::bigint = 0 OR o.workflow_id = $1::bigint) AND (o.started_at > 0 OR o.attempt > 1 OR o.lost > 0)) AS begun,
+  count(*) AS rows
+FROM (SELECT l.task_no, l.workflow_id, l.started_at, l.attempt, l.lost FROM live l WHERE l.tenant_id = $2 LIMIT $3) AS o
+`
+
+type CountOpenRunsParams struct {
+	WorkflowID int64
+	TenantID   int64
+	ScanSize   int32
+}
+
+type CountOpenRunsRow struct {
+	Open  int64
+	Begun int64
+	Rows  int64
+}
+
+// How many runs are open and how many of them have begun, from at most scan_size rows of the tenant.
+func (q *Queries) CountOpenRuns(ctx context.Context, arg CountOpenRunsParams) (CountOpenRunsRow, error) {
+	row := q.db.QueryRow(ctx, countOpenRuns, arg.WorkflowID, arg.TenantID, arg.ScanSize)
+	var i CountOpenRunsRow
+	err := row.Scan(&i.Open, &i.Begun, &i.Rows)
+	return i, err
+}
+
 const getPayload = `-- name: GetPayload :one
 SELECT body FROM payloads WHERE tenant_id = $1 AND class = $2 AND id = $3
 `
@@ -83,134 +205,34 @@ func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]A
 	return items, nil
 }
 
-const listLogs = `-- name: ListLogs :many
-SELECT logged_at, assignment_id, sequence, task_no, generation, attempt, level, message, fields FROM logs
-WHERE tenant_id = $1 AND class = $2 AND run_id = $3
-  AND ($4::smallint = 0 OR task_no = $4)
-  AND (logged_at, assignment_id, sequence) > ($5, $6::uuid, $7)
-ORDER BY logged_at, assignment_id, sequence LIMIT $8
+const listBadRuns = `-- name: ListBadRuns :many
+SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, false AS open
+FROM unnest('{1,2,3}'::smallint[]) AS c (class)
+CROSS JOIN unnest($1::text[]) AS s (state)
+CROSS JOIN LATERAL (
+  SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision FROM history_runs h
+  WHERE h.tenant_id = $2 AND h.class = c.class AND h.state = s.state AND h.state IN ('failed', 'cancelled', 'timed_out')
+    AND h.run_id < $3 AND h.run_id >= $4
+    AND ($5::bigint = 0 OR h.workflow_id = $5)
+    AND NOT EXISTS (SELECT 1 FROM live o WHERE o.tenant_id = h.tenant_id AND o.run_id = h.run_id AND o.task_no = 0)
+    AND h.generation = (
+    SELECT n.generation FROM history_runs n WHERE n.tenant_id = h.tenant_id AND n.class = h.class AND n.run_id = h.run_id ORDER BY n.generation DESC LIMIT 1)
+  ORDER BY h.run_id DESC LIMIT $6
+) AS r
+ORDER BY r.run_id DESC LIMIT $6
 `
 
-type ListLogsParams struct {
-	TenantID        int64
-	Class           int16
-	RunID           flow.ID
-	TaskNo          int16
-	AfterLogged     int64
-	AfterAssignment flow.ID
-	AfterSequence   int64
-	PageSize        int32
+type ListBadRunsParams struct {
+	States     []string
+	TenantID   int64
+	BeforeID   flow.ID
+	FromID     flow.ID
+	WorkflowID int64
+	PageSize   int32
 }
 
-type ListLogsRow struct {
-	LoggedAt     int64
-	AssignmentID flow.ID
-	Sequence     int64
-	TaskNo       int16
-	Generation   int32
-	Attempt      int32
-	Level        int16
-	Message      string
-	Fields       []byte
-}
-
-func (q *Queries) ListLogs(ctx context.Context, arg ListLogsParams) ([]ListLogsRow, error) {
-	rows, err := q.db.Query(ctx, listLogs,
-		arg.TenantID,
-		arg.Class,
-		arg.RunID,
-		arg.TaskNo,
-		arg.AfterLogged,
-		arg.AfterAssignment,
-		arg.AfterSequence,
-		arg.PageSize,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListLogsRow{}
-	for rows.Next() {
-		var i ListLogsRow
-		if err := rows.Scan(
-			&i.LoggedAt,
-			&i.AssignmentID,
-			&i.Sequence,
-			&i.TaskNo,
-			&i.Generation,
-			&i.Attempt,
-			&i.Level,
-			&i.Message,
-			&i.Fields,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listRuns = `-- name: ListRuns :many
-
-SELECT run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, parent_run_id, parent_task_no, child_runs, worker_id, error, revision, open FROM (
-  (SELECT l.run_id, l.generation, l.single, l.workflow_id, l.workflow_version, l.state, l.attempt, l.lost, l.priority, l.created_at, l.queued_at, l.started_at, l.ended_at,
-          l.parent_run_id, l.parent_task_no, l.child_runs, l.worker_id, l.error, l.revision, true AS open
-   FROM live l
-   WHERE l.tenant_id = $1 AND l.task_no = 0 AND l.run_id < $2 AND l.run_id >= $3
-     AND ($4::bigint = 0 OR l.workflow_id = $4)
-     AND (NOT $5::boolean OR l.state = ANY ($6::text[]))
-     AND ($7::uuid = '00000000-0000-0000-0000-000000000000'::uuid OR l.parent_run_id = $7)
-   ORDER BY l.run_id DESC LIMIT $8)
-  UNION ALL
-  (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at,
-          h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false AS open
-   FROM history_runs h
-   WHERE h.tenant_id = $1 AND h.class = 1 AND h.run_id < $2 AND h.run_id >= $3
-     AND ($4::bigint = 0 OR h.workflow_id = $4)
-     AND (NOT $5::boolean OR h.state = ANY ($9::text[]))
-     AND ($7::uuid = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS (
-       SELECT 1 FROM child_runs c WHERE c.tenant_id = h.tenant_id AND c.class = 1 AND c.parent_run_id = $7 AND c.run_id = h.run_id))
-   ORDER BY h.run_id DESC LIMIT $8)
-  UNION ALL
-  (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at,
-          h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false AS open
-   FROM history_runs h
-   WHERE h.tenant_id = $1 AND h.class = 2 AND h.run_id < $2 AND h.run_id >= $3
-     AND ($4::bigint = 0 OR h.workflow_id = $4)
-     AND (NOT $5::boolean OR h.state = ANY ($9::text[]))
-     AND ($7::uuid = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS (
-       SELECT 1 FROM child_runs c WHERE c.tenant_id = h.tenant_id AND c.class = 2 AND c.parent_run_id = $7 AND c.run_id = h.run_id))
-   ORDER BY h.run_id DESC LIMIT $8)
-  UNION ALL
-  (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at,
-          h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false AS open
-   FROM history_runs h
-   WHERE h.tenant_id = $1 AND h.class = 3 AND h.run_id < $2 AND h.run_id >= $3
-     AND ($4::bigint = 0 OR h.workflow_id = $4)
-     AND (NOT $5::boolean OR h.state = ANY ($9::text[]))
-     AND ($7::uuid = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS (
-       SELECT 1 FROM child_runs c WHERE c.tenant_id = h.tenant_id AND c.class = 3 AND c.parent_run_id = $7 AND c.run_id = h.run_id))
-   ORDER BY h.run_id DESC LIMIT $8)
-) AS all_tables
-ORDER BY run_id DESC, generation DESC LIMIT $8
-`
-
-type ListRunsParams struct {
-	TenantID    int64
-	BeforeID    flow.ID
-	FromID      flow.ID
-	WorkflowID  int64
-	ByState     bool
-	OpenStates  []string
-	ParentRunID flow.ID
-	PageSize    int32
-	FinalStates []string
-}
-
-type ListRunsRow struct {
+type ListBadRunsRow struct {
 	RunID           flow.ID
 	Generation      int32
 	Single          bool
@@ -233,28 +255,23 @@ type ListRunsRow struct {
 	Open            bool
 }
 
-// What callers read, under row-level security.
-// One page over open and finished runs, newest first; a run that is being replayed stands in both, and the reader keeps the newer generation. Each
-// class is read in the order of its own key.
-func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]ListRunsRow, error) {
-	rows, err := q.db.Query(ctx, listRuns,
+// Finished runs that did not complete: each state is read in the order of its index.
+func (q *Queries) ListBadRuns(ctx context.Context, arg ListBadRunsParams) ([]ListBadRunsRow, error) {
+	rows, err := q.db.Query(ctx, listBadRuns,
+		arg.States,
 		arg.TenantID,
 		arg.BeforeID,
 		arg.FromID,
 		arg.WorkflowID,
-		arg.ByState,
-		arg.OpenStates,
-		arg.ParentRunID,
 		arg.PageSize,
-		arg.FinalStates,
 	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []ListRunsRow{}
+	items := []ListBadRunsRow{}
 	for rows.Next() {
-		var i ListRunsRow
+		var i ListBadRunsRow
 		if err := rows.Scan(
 			&i.RunID,
 			&i.Generation,
@@ -287,8 +304,531 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]ListRunsR
 	return items, nil
 }
 
+const listBegunRuns = `-- name: ListBegunRuns :many
+SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, true AS open
+FROM (
+  (SELECT b.tenant_id, b.run_id, b.task_no, b.single, b.class, b.workflow_id, b.workflow_version, b.state, b.generation, b.attempt, b.lost, b.priority, b.lane, b.rank, b.due_at, b.deadline_at, b.created_at, b.queued_at, b.started_at, b.ended_at, b.assignment_id, b.worker_id, b.worker_session, b.stop_reason, b.request_hash, b.parent_run_id, b.parent_task_no, b.parent_generation, b.child_key, b.child_runs, b.traceparent, b.input, b.input_ref, b.output, b.output_ref, b.error, b.revision FROM live b
+   WHERE b.tenant_id = $1 AND b.task_no = 0 AND (b.started_at > 0 OR b.attempt > 1 OR b.lost > 0) AND b.run_id < $2 AND b.run_id >= $3
+     AND ($4::bigint = 0 OR b.workflow_id = $4)
+   ORDER BY b.run_id DESC LIMIT $5)
+  UNION ALL
+  (SELECT y.tenant_id, y.run_id, y.task_no, y.single, y.class, y.workflow_id, y.workflow_version, y.state, y.generation, y.attempt, y.lost, y.priority, y.lane, y.rank, y.due_at, y.deadline_at, y.created_at, y.queued_at, y.started_at, y.ended_at, y.assignment_id, y.worker_id, y.worker_session, y.stop_reason, y.request_hash, y.parent_run_id, y.parent_task_no, y.parent_generation, y.child_key, y.child_runs, y.traceparent, y.input, y.input_ref, y.output, y.output_ref, y.error, y.revision FROM unnest($6::uuid[]) AS k (run_id)
+   CROSS JOIN LATERAL (SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM live WHERE live.tenant_id = $1 AND live.run_id = k.run_id AND live.task_no = 0 OFFSET 0) AS y
+   WHERE NOT (y.started_at > 0 OR y.attempt > 1 OR y.lost > 0) AND y.run_id < $2 AND y.run_id >= $3
+     AND ($4::bigint = 0 OR y.workflow_id = $4)
+   ORDER BY y.run_id DESC LIMIT $5)
+) AS r
+ORDER BY r.run_id DESC LIMIT $5
+`
+
+type ListBegunRunsParams struct {
+	TenantID   int64
+	BeforeID   flow.ID
+	FromID     flow.ID
+	WorkflowID int64
+	PageSize   int32
+	BegunIds   []flow.ID
+}
+
+type ListBegunRunsRow struct {
+	RunID           flow.ID
+	Generation      int32
+	Single          bool
+	WorkflowID      int64
+	WorkflowVersion int32
+	State           string
+	Attempt         int32
+	Lost            int32
+	Priority        int16
+	CreatedAt       int64
+	QueuedAt        int64
+	StartedAt       int64
+	EndedAt         int64
+	ParentRunID     flow.ID
+	ParentTaskNo    int16
+	ChildRuns       int32
+	WorkerID        flow.ID
+	Error           []byte
+	Revision        int64
+	Open            bool
+}
+
+// Open runs that have begun, newest first: by their rows, and those that the owner alone knows of.
+func (q *Queries) ListBegunRuns(ctx context.Context, arg ListBegunRunsParams) ([]ListBegunRunsRow, error) {
+	rows, err := q.db.Query(ctx, listBegunRuns,
+		arg.TenantID,
+		arg.BeforeID,
+		arg.FromID,
+		arg.WorkflowID,
+		arg.PageSize,
+		arg.BegunIds,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListBegunRunsRow{}
+	for rows.Next() {
+		var i ListBegunRunsRow
+		if err := rows.Scan(
+			&i.RunID,
+			&i.Generation,
+			&i.Single,
+			&i.WorkflowID,
+			&i.WorkflowVersion,
+			&i.State,
+			&i.Attempt,
+			&i.Lost,
+			&i.Priority,
+			&i.CreatedAt,
+			&i.QueuedAt,
+			&i.StartedAt,
+			&i.EndedAt,
+			&i.ParentRunID,
+			&i.ParentTaskNo,
+			&i.ChildRuns,
+			&i.WorkerID,
+			&i.Error,
+			&i.Revision,
+			&i.Open,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listFinishedRuns = `-- name: ListFinishedRuns :many
+SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, false AS open
+FROM unnest('{1,2,3}'::smallint[]) AS c (class)
+CROSS JOIN LATERAL (
+  SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision FROM history_runs h
+  WHERE h.tenant_id = $1 AND h.class = c.class AND h.run_id < $2 AND h.run_id >= $3
+    AND ($4::bigint = 0 OR h.workflow_id = $4)
+    AND (NOT $5::boolean OR h.state = ANY ($6::text[]) AND NOT EXISTS (SELECT 1 FROM live o WHERE o.tenant_id = h.tenant_id AND o.run_id = h.run_id AND o.task_no = 0))
+    AND h.generation = (
+    SELECT n.generation FROM history_runs n WHERE n.tenant_id = h.tenant_id AND n.class = h.class AND n.run_id = h.run_id ORDER BY n.generation DESC LIMIT 1)
+  ORDER BY h.run_id DESC LIMIT $7
+) AS r
+ORDER BY r.run_id DESC LIMIT $7
+`
+
+type ListFinishedRunsParams struct {
+	TenantID   int64
+	BeforeID   flow.ID
+	FromID     flow.ID
+	WorkflowID int64
+	ByState    bool
+	States     []string
+	PageSize   int32
+}
+
+type ListFinishedRunsRow struct {
+	RunID           flow.ID
+	Generation      int32
+	Single          bool
+	WorkflowID      int64
+	WorkflowVersion int32
+	State           string
+	Attempt         int32
+	Lost            int32
+	Priority        int16
+	CreatedAt       int64
+	QueuedAt        int64
+	StartedAt       int64
+	EndedAt         int64
+	ParentRunID     flow.ID
+	ParentTaskNo    int16
+	ChildRuns       int32
+	WorkerID        flow.ID
+	Error           []byte
+	Revision        int64
+	Open            bool
+}
+
+// Finished runs in their newest generation, newest first, class by class in the order of the key. With by_state a run that is open again is left out.
+func (q *Queries) ListFinishedRuns(ctx context.Context, arg ListFinishedRunsParams) ([]ListFinishedRunsRow, error) {
+	rows, err := q.db.Query(ctx, listFinishedRuns,
+		arg.TenantID,
+		arg.BeforeID,
+		arg.FromID,
+		arg.WorkflowID,
+		arg.ByState,
+		arg.States,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListFinishedRunsRow{}
+	for rows.Next() {
+		var i ListFinishedRunsRow
+		if err := rows.Scan(
+			&i.RunID,
+			&i.Generation,
+			&i.Single,
+			&i.WorkflowID,
+			&i.WorkflowVersion,
+			&i.State,
+			&i.Attempt,
+			&i.Lost,
+			&i.Priority,
+			&i.CreatedAt,
+			&i.QueuedAt,
+			&i.StartedAt,
+			&i.EndedAt,
+			&i.ParentRunID,
+			&i.ParentTaskNo,
+			&i.ChildRuns,
+			&i.WorkerID,
+			&i.Error,
+			&i.Revision,
+			&i.Open,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listLogs = `-- name: ListLogs :many
+SELECT w.logged_at, w.assignment_id, w.sequence, w.task_no, w.generation, w.attempt, w.level, w.message, w.fields
+FROM (
+  SELECT l.tenant_id, l.class, l.run_id, l.logged_at, l.assignment_id, l.sequence, l.task_no, l.generation, l.attempt, l.level, l.message, l.fields FROM logs l
+  WHERE l.tenant_id = $1 AND l.class = $2 AND l.run_id = $3
+    AND (l.logged_at, l.assignment_id, l.sequence) > ($4, $5::uuid, $6)
+  ORDER BY l.logged_at, l.assignment_id, l.sequence LIMIT $7
+) AS w
+WHERE ($8::smallint = 0 OR w.task_no = $8::smallint) AND w.level >= $9::smallint AND ($10::text = '' OR strpos(lower(w.message), lower($10::text)) > 0)
+ORDER BY w.logged_at, w.assignment_id, w.sequence LIMIT $11
+`
+
+type ListLogsParams struct {
+	TenantID        int64
+	Class           int16
+	RunID           flow.ID
+	AfterLogged     int64
+	AfterAssignment flow.ID
+	AfterSequence   int64
+	ScanSize        int32
+	TaskNo          int16
+	MinLevel        int16
+	Search          string
+	PageSize        int32
+}
+
+type ListLogsRow struct {
+	LoggedAt     int64
+	AssignmentID flow.ID
+	Sequence     int64
+	TaskNo       int16
+	Generation   int32
+	Attempt      int32
+	Level        int16
+	Message      string
+	Fields       []byte
+}
+
+// A page of a run's log. A search looks through scan_size lines at most.
+func (q *Queries) ListLogs(ctx context.Context, arg ListLogsParams) ([]ListLogsRow, error) {
+	rows, err := q.db.Query(ctx, listLogs,
+		arg.TenantID,
+		arg.Class,
+		arg.RunID,
+		arg.AfterLogged,
+		arg.AfterAssignment,
+		arg.AfterSequence,
+		arg.ScanSize,
+		arg.TaskNo,
+		arg.MinLevel,
+		arg.Search,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListLogsRow{}
+	for rows.Next() {
+		var i ListLogsRow
+		if err := rows.Scan(
+			&i.LoggedAt,
+			&i.AssignmentID,
+			&i.Sequence,
+			&i.TaskNo,
+			&i.Generation,
+			&i.Attempt,
+			&i.Level,
+			&i.Message,
+			&i.Fields,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listOpenRuns = `-- name: ListOpenRuns :many
+
+SELECT l.run_id, l.generation, l.single, l.workflow_id, l.workflow_version, l.state, l.attempt, l.lost, l.priority, l.created_at, l.queued_at,
+  l.started_at, l.ended_at, l.parent_run_id, l.parent_task_no, l.child_runs, l.worker_id, l.error, l.revision, true AS open
+FROM live l
+WHERE l.tenant_id = $1 AND l.task_no = 0 AND l.run_id < $2 AND l.run_id >= $3
+  AND ($4::bigint = 0 OR l.workflow_id = $4)
+  AND (NOT $5::boolean OR NOT (l.started_at > 0 OR l.attempt > 1 OR l.lost > 0 OR l.run_id = ANY ($6::uuid[])))
+ORDER BY l.run_id DESC LIMIT $7
+`
+
+type ListOpenRunsParams struct {
+	TenantID   int64
+	BeforeID   flow.ID
+	FromID     flow.ID
+	WorkflowID int64
+	Waiting    bool
+	BegunIds   []flow.ID
+	PageSize   int32
+}
+
+type ListOpenRunsRow struct {
+	RunID           flow.ID
+	Generation      int32
+	Single          bool
+	WorkflowID      int64
+	WorkflowVersion int32
+	State           string
+	Attempt         int32
+	Lost            int32
+	Priority        int16
+	CreatedAt       int64
+	QueuedAt        int64
+	StartedAt       int64
+	EndedAt         int64
+	ParentRunID     flow.ID
+	ParentTaskNo    int16
+	ChildRuns       int32
+	WorkerID        flow.ID
+	Error           []byte
+	Revision        int64
+	Open            bool
+}
+
+// What callers read, under row-level security.
+// Open runs, newest first; with waiting set only those that have not begun, as far as their rows and begun_ids know.
+func (q *Queries) ListOpenRuns(ctx context.Context, arg ListOpenRunsParams) ([]ListOpenRunsRow, error) {
+	rows, err := q.db.Query(ctx, listOpenRuns,
+		arg.TenantID,
+		arg.BeforeID,
+		arg.FromID,
+		arg.WorkflowID,
+		arg.Waiting,
+		arg.BegunIds,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListOpenRunsRow{}
+	for rows.Next() {
+		var i ListOpenRunsRow
+		if err := rows.Scan(
+			&i.RunID,
+			&i.Generation,
+			&i.Single,
+			&i.WorkflowID,
+			&i.WorkflowVersion,
+			&i.State,
+			&i.Attempt,
+			&i.Lost,
+			&i.Priority,
+			&i.CreatedAt,
+			&i.QueuedAt,
+			&i.StartedAt,
+			&i.EndedAt,
+			&i.ParentRunID,
+			&i.ParentTaskNo,
+			&i.ChildRuns,
+			&i.WorkerID,
+			&i.Error,
+			&i.Revision,
+			&i.Open,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listedRuns = `-- name: ListedRuns :many
+SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.open::boolean AS open FROM unnest($1::uuid[]) AS k (run_id)
+CROSS JOIN LATERAL (
+  (SELECT live.run_id, live.generation, live.single, live.workflow_id, live.workflow_version, live.state, live.attempt, live.lost, live.priority, live.created_at, live.queued_at,
+  live.started_at, live.ended_at, live.parent_run_id, live.parent_task_no, live.child_runs, live.worker_id, live.error, live.revision, true AS open
+   FROM live WHERE live.tenant_id = $2 AND live.run_id = k.run_id AND live.task_no = 0)
+  UNION ALL
+  (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at,
+  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false
+   FROM history_runs h WHERE h.tenant_id = $2 AND h.class = 1 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
+  UNION ALL
+  (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at,
+  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false
+   FROM history_runs h WHERE h.tenant_id = $2 AND h.class = 2 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
+  UNION ALL
+  (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at,
+  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false
+   FROM history_runs h WHERE h.tenant_id = $2 AND h.class = 3 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
+  LIMIT 1
+) AS r
+ORDER BY r.run_id DESC
+`
+
+type ListedRunsParams struct {
+	RunIds   []flow.ID
+	TenantID int64
+}
+
+type ListedRunsRow struct {
+	RunID           flow.ID
+	Generation      int32
+	Single          bool
+	WorkflowID      int64
+	WorkflowVersion int32
+	State           string
+	Attempt         int32
+	Lost            int32
+	Priority        int16
+	CreatedAt       int64
+	QueuedAt        int64
+	StartedAt       int64
+	EndedAt         int64
+	ParentRunID     flow.ID
+	ParentTaskNo    int16
+	ChildRuns       int32
+	WorkerID        flow.ID
+	Error           []byte
+	Revision        int64
+	Open            bool
+}
+
+// Runs as a list shows them, open or finished.
+func (q *Queries) ListedRuns(ctx context.Context, arg ListedRunsParams) ([]ListedRunsRow, error) {
+	rows, err := q.db.Query(ctx, listedRuns, arg.RunIds, arg.TenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListedRunsRow{}
+	for rows.Next() {
+		var i ListedRunsRow
+		if err := rows.Scan(
+			&i.RunID,
+			&i.Generation,
+			&i.Single,
+			&i.WorkflowID,
+			&i.WorkflowVersion,
+			&i.State,
+			&i.Attempt,
+			&i.Lost,
+			&i.Priority,
+			&i.CreatedAt,
+			&i.QueuedAt,
+			&i.StartedAt,
+			&i.EndedAt,
+			&i.ParentRunID,
+			&i.ParentTaskNo,
+			&i.ChildRuns,
+			&i.WorkerID,
+			&i.Error,
+			&i.Revision,
+			&i.Open,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const logScanEnd = `-- name: LogScanEnd :many
+SELECT l.logged_at, l.assignment_id, l.sequence FROM logs l
+WHERE l.tenant_id = $1 AND l.class = $2 AND l.run_id = $3
+  AND (l.logged_at, l.assignment_id, l.sequence) > ($4, $5::uuid, $6)
+ORDER BY l.logged_at, l.assignment_id, l.sequence OFFSET $7 LIMIT 1
+`
+
+type LogScanEndParams struct {
+	TenantID        int64
+	Class           int16
+	RunID           flow.ID
+	AfterLogged     int64
+	AfterAssignment flow.ID
+	AfterSequence   int64
+	Skip            int32
+}
+
+type LogScanEndRow struct {
+	LoggedAt     int64
+	AssignmentID flow.ID
+	Sequence     int64
+}
+
+// The last line that a search over skip + 1 lines has looked at; none when the log ends before it.
+func (q *Queries) LogScanEnd(ctx context.Context, arg LogScanEndParams) ([]LogScanEndRow, error) {
+	rows, err := q.db.Query(ctx, logScanEnd,
+		arg.TenantID,
+		arg.Class,
+		arg.RunID,
+		arg.AfterLogged,
+		arg.AfterAssignment,
+		arg.AfterSequence,
+		arg.Skip,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LogScanEndRow{}
+	for rows.Next() {
+		var i LogScanEndRow
+		if err := rows.Scan(&i.LoggedAt, &i.AssignmentID, &i.Sequence); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const openChildren = `-- name: OpenChildren :many
-SELECT run_id FROM live WHERE tenant_id = $1 AND task_no = 0 AND parent_run_id = $2 ORDER BY run_id LIMIT $3
+SELECT c.run_id FROM child_runs c
+CROSS JOIN LATERAL (SELECT 1 FROM live WHERE live.tenant_id = $1 AND live.run_id = c.run_id AND live.task_no = 0 OFFSET 0) AS o
+WHERE c.tenant_id = $1 AND c.class IN (1, 2, 3) AND c.parent_run_id = $2
+ORDER BY c.run_id LIMIT $3
 `
 
 type OpenChildrenParams struct {
@@ -297,6 +837,7 @@ type OpenChildrenParams struct {
 	PageSize    int32
 }
 
+// The open children of a run, found among all of its children.
 func (q *Queries) OpenChildren(ctx context.Context, arg OpenChildrenParams) ([]flow.ID, error) {
 	rows, err := q.db.Query(ctx, openChildren, arg.TenantID, arg.ParentRunID, arg.PageSize)
 	if err != nil {
@@ -353,6 +894,62 @@ func (q *Queries) RunVersions(ctx context.Context, arg RunVersionsParams) ([]Run
 	for rows.Next() {
 		var i RunVersionsRow
 		if err := rows.Scan(&i.RunID, &i.WorkflowID, &i.WorkflowVersion); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const sampleRuns = `-- name: SampleRuns :many
+SELECT r.state, r.created_at, r.started_at, r.ended_at
+FROM unnest('{1,2,3}'::smallint[]) AS c (class)
+CROSS JOIN LATERAL (
+  SELECT h.run_id, h.state, h.created_at, h.started_at, h.ended_at FROM history_runs h
+  WHERE h.tenant_id = $1 AND h.class = c.class AND h.workflow_id = $2 AND h.run_id >= $3
+  ORDER BY h.run_id DESC LIMIT $4
+) AS r
+ORDER BY r.run_id DESC LIMIT $4
+`
+
+type SampleRunsParams struct {
+	TenantID   int64
+	WorkflowID int64
+	FromID     flow.ID
+	SampleSize int32
+}
+
+type SampleRunsRow struct {
+	State     string
+	CreatedAt int64
+	StartedAt int64
+	EndedAt   int64
+}
+
+// How the newest finished runs of a workflow went.
+func (q *Queries) SampleRuns(ctx context.Context, arg SampleRunsParams) ([]SampleRunsRow, error) {
+	rows, err := q.db.Query(ctx, sampleRuns,
+		arg.TenantID,
+		arg.WorkflowID,
+		arg.FromID,
+		arg.SampleSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SampleRunsRow{}
+	for rows.Next() {
+		var i SampleRunsRow
+		if err := rows.Scan(
+			&i.State,
+			&i.CreatedAt,
+			&i.StartedAt,
+			&i.EndedAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -37,11 +37,11 @@ var permissions = []struct {
 	{"registry", Permissions{Publish: []string{"tenon.registry.changed.*"}}},
 	{"scheduler", Permissions{
 		Publish:   []string{"tenon.dispatcher.*", "tenon.notices.*", "tenon.sessions.wanted", "tenon.shard.*.*", "tenon.shards.free"},
-		Subscribe: []string{"tenon.notices.*", "tenon.sessions.wanted", "tenon.shards.free"},
+		Subscribe: []string{"tenon.logs.*", "tenon.notices.*", "tenon.sessions.wanted", "tenon.shards.free"},
 		Serve:     []string{"tenon.shard.*.*"},
 	}},
 	{"dispatcher", Permissions{
-		Publish:   []string{"tenon.shard.*.*", "tenon.worker.*"},
+		Publish:   []string{"tenon.logs.*", "tenon.shard.*.*", "tenon.worker.*"},
 		Subscribe: []string{"tenon.dispatcher.*", "tenon.sessions.wanted"},
 		Serve:     []string{"tenon.worker.*"},
 	}},

@@ -33,6 +33,9 @@ const (
 // SubjectSessionsWanted is where a new owner of a shard asks for the sessions of its tenants.
 const SubjectSessionsWanted = "tenon.sessions.wanted"
 
+// SubjectLogs, with the tenant's number behind it, is where a dispatcher tells that runs have new log lines.
+const SubjectLogs = "tenon.logs."
+
 // OrderSubject is where owners send their orders to one dispatcher.
 func OrderSubject(instance string) string { return "tenon.dispatcher." + instance }
 

@@ -5,12 +5,16 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tenon-run/tenon/db/dispatcherq"
 	"github.com/tenon-run/tenon/internal/flow"
 	"github.com/tenon-run/tenon/internal/payload"
 	"github.com/tenon-run/tenon/internal/pg"
+	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 	"github.com/tenon-run/tenon/proto/typeid"
@@ -59,12 +63,32 @@ func (s *Service) Log(ctx context.Context, caller Caller, request *workersv1.Log
 		if err := s.queries.InsertLogs(ctx, logRows(w.tenant, lines)); err != nil {
 			return nil, pg.Fault(err)
 		}
+		s.noticeLogs(w.tenant, lines)
 	}
 	refused := len(request.GetEntries()) - len(lines)
 	if refused > 0 {
 		s.cfg.Log.Debug("dispatcher: log lines were refused", "tenant", w.tenant, "worker", w.publicID(), "refused", refused)
 	}
 	return &workersv1.LogResponse{Accepted: int32(len(lines)), Refused: int32(refused)}, nil //nolint:gosec // at most 10,000
+}
+
+// noticeLogs tells whoever tails the logs of these runs that there is more. Lines are sorted by run and time.
+func (s *Service) noticeLogs(tenant int64, lines []logLine) {
+	said := &busv1.LogNotices{}
+	for i := range lines {
+		if i > 0 && lines[i].run == lines[i-1].run {
+			continue
+		}
+		said.Runs = append(said.Runs, &busv1.LogNotice{RunId: lines[i].run[:], From: lines[i].at})
+	}
+	data, err := proto.Marshal(said)
+	if err == nil {
+		err = s.cfg.Bus.Publish(SubjectLogs+strconv.FormatInt(tenant, 10), data)
+	}
+	if err != nil {
+		// A tail that misses the hint reads again before long.
+		s.cfg.Log.Debug("dispatcher: notice of log lines not sent", "tenant", tenant, "error", err)
+	}
 }
 
 // assignmentsOf finds which of the entries' assignments the worker was sent: in its table, among those that ended lately, and, for those

@@ -174,7 +174,7 @@ func fromHistoryTask(top *engine.Row, h *schedulerq.HistoryTask) engine.Row {
 	}
 }
 
-func fromList(tenant int64, l *schedulerq.ListRunsRow) engine.Row {
+func fromList(tenant int64, l *schedulerq.ListedRunsRow) engine.Row {
 	return engine.Row{
 		RunKey: engine.RunKey{Tenant: tenant, ID: l.RunID}, Single: l.Single, WorkflowID: l.WorkflowID, Version: l.WorkflowVersion, State: flow.State(l.State),
 		Generation: l.Generation, Attempt: l.Attempt, Lost: l.Lost, Priority: l.Priority, CreatedAt: l.CreatedAt, QueuedAt: l.QueuedAt, StartedAt: l.StartedAt,

@@ -78,6 +78,9 @@ func (x *outbox) effect(e engine.Effect) {
 		x.owner.reply(e.To, e)
 	case *engine.PeekReply:
 		x.owner.reply(e.To, e)
+	case *engine.SurveyReply:
+		e.Notices, e.Epoch = x.shard.notices[e.Tenant], x.shard.epoch
+		x.owner.reply(e.To, e)
 	case *engine.Assign:
 		order := x.session(e.SessionName, assignSize(e))
 		order.Assignments = append(order.Assignments, ordered(e))
@@ -97,14 +100,14 @@ func (x *outbox) effect(e engine.Effect) {
 func (x *outbox) notice(e *engine.Notice) {
 	n := x.notices[e.Tenant]
 	if n == nil {
-		n = &busv1.RunNotices{TenantId: e.Tenant}
+		n = &busv1.RunNotices{TenantId: e.Tenant, Epoch: x.shard.epoch}
 		x.notices[e.Tenant] = n
 		x.tenants = append(x.tenants, e.Tenant)
 	}
-	n.Runs = append(n.Runs, &busv1.RunNotice{RunId: e.ID[:], Revision: e.Revision, Final: e.Final})
+	n.Runs = append(n.Runs, &busv1.RunNotice{RunId: e.ID[:], Revision: e.Revision, Final: e.Final, WorkflowId: e.Workflow})
 	const most = 8000 // some 30 bytes each
 	if len(n.Runs) >= most {
-		x.publish(subjectNotices+strconv.FormatInt(e.Tenant, 10), n)
+		x.sendNotices(n)
 		n.Runs = nil
 	}
 }
@@ -143,9 +146,19 @@ func (x *outbox) send() {
 	}
 	for _, tenant := range x.tenants {
 		if n := x.notices[tenant]; len(n.Runs) > 0 {
-			x.publish(subjectNotices+strconv.FormatInt(tenant, 10), n)
+			x.sendNotices(n)
 		}
 	}
+}
+
+// sendNotices numbers a tenant's notices: whoever misses a message finds that out with the next.
+func (x *outbox) sendNotices(n *busv1.RunNotices) {
+	if x.shard.notices == nil {
+		x.shard.notices = make(map[int64]int64)
+	}
+	x.shard.notices[n.GetTenantId()]++
+	n.Number = x.shard.notices[n.GetTenantId()]
+	x.publish(subjectNotices+strconv.FormatInt(n.GetTenantId(), 10), n)
 }
 
 func (x *outbox) publish(subject string, m proto.Message) {

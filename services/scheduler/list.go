@@ -22,87 +22,62 @@ type Filter struct {
 	CreatedAfter  time.Time
 	CreatedBefore time.Time
 	Parent        flow.ID
+	From, Until   flow.ID // ids from the first on and before the second
 	Before        flow.ID // from the page token: only ids below
 	PageSize      int
 }
 
-// List reads one page of runs, newest first, without payloads. more tells whether another page follows.
-func (s *Service) List(ctx context.Context, f Filter) (views []*RunView, more bool, err error) {
+// List reads one page of runs, newest first, without payloads, and says where the next begins: at a zero id there is none.
+func (s *Service) List(ctx context.Context, f Filter) (views []*RunView, next flow.ID, err error) {
 	tenant := authn.From(ctx).TenantID
-	params, err := s.listParams(ctx, tenant, f)
-	if err != nil {
-		return nil, false, err
+	p := &page{tenant: tenant, before: highest, size: int32(f.PageSize) + 1} //nolint:gosec // at most 1,000
+	if f.Workflow != "" {
+		plan, err := s.cfg.Workflows.Resolve(ctx, tenant, f.Workflow, 0)
+		if err != nil {
+			return nil, next, err
+		}
+		p.workflow = plan.WorkflowID
 	}
-	var rows []schedulerq.ListRunsRow
-	err = pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
-		rows, err = schedulerq.New(tx).ListRuns(ctx, params)
-		return err
-	})
-	if err != nil {
-		return nil, false, pg.Fault(err)
+	p.narrow(f)
+	if p.waiting || p.running {
+		p.begun = s.begun(ctx, tenant, p.workflow)
 	}
-	more = len(rows) == int(params.PageSize)
-	byID := make(map[flow.ID]*RunView)
+	err = pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error { return p.read(ctx, tx, f.Parent) })
+	if err != nil {
+		return nil, next, pg.Fault(err)
+	}
+	rows := p.merged()
+	if len(rows) > f.PageSize {
+		rows = rows[:f.PageSize]
+		next = rows[f.PageSize-1].RunID
+	} else if p.more {
+		next = p.lowest
+	}
+	views, err = s.listed(ctx, tenant, rows)
+	if len(f.States) > 0 {
+		// A run may have moved on since its row was read.
+		views = slices.DeleteFunc(views, func(v *RunView) bool { return !slices.Contains(f.States, v.Status()) })
+	}
+	return views, next, err
+}
+
+// listed makes views of rows without payloads.
+func (s *Service) listed(ctx context.Context, tenant int64, rows []schedulerq.ListedRunsRow) (views []*RunView, err error) {
+	byID := make(map[flow.ID]*RunView, len(rows))
 	for i := range rows {
 		row := fromList(tenant, &rows[i])
-		if byID[row.ID] != nil {
-			continue
-		}
-		if len(views) == f.PageSize {
-			more = true
-			break
-		}
 		v := &RunView{Rows: []engine.Row{row}, Open: rows[i].Open}
 		if v.Plan, err = s.cfg.Workflows.Plan(ctx, tenant, row.WorkflowID, int(row.Version)); err != nil {
-			return nil, false, err
+			return nil, err
 		}
 		byID[row.ID] = v
 		views = append(views, v)
 	}
 	if err := s.nameParents(ctx, tenant, byID); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	s.overlay(ctx, tenant, byID) // one that ends at this moment is listed as its row tells it
-	return views, more, nil
-}
-
-func (s *Service) listParams(ctx context.Context, tenant int64, f Filter) (schedulerq.ListRunsParams, error) {
-	p := schedulerq.ListRunsParams{TenantID: tenant, ByState: len(f.States) > 0, OpenStates: []string{}, FinalStates: []string{}, ParentRunID: f.Parent}
-	// A replayed run stands in both tables: some rows more make up for those that are left out.
-	const spare = 2
-	p.PageSize = int32(f.PageSize + spare) //nolint:gosec // at most 1,000
-	p.BeforeID = flow.ID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	if !f.CreatedBefore.IsZero() {
-		p.BeforeID = floor(f.CreatedBefore)
-	}
-	if !f.Before.IsZero() && string(f.Before[:]) < string(p.BeforeID[:]) {
-		p.BeforeID = f.Before
-	}
-	if !f.CreatedAfter.IsZero() {
-		p.FromID = floor(f.CreatedAfter)
-	}
-	for _, state := range f.States {
-		switch state {
-		case flow.Queued:
-			p.OpenStates = append(p.OpenStates, "queued", "assigned")
-		case flow.Running:
-			p.OpenStates = append(p.OpenStates, "running", "stopping", "waiting", "backing_off")
-		default:
-			p.FinalStates = append(p.FinalStates, string(state))
-		}
-	}
-	if slices.Contains(p.OpenStates, "running") {
-		// The row of a young attempt still says queued; memory decides, in overlay.
-		p.OpenStates = append(p.OpenStates, "queued", "assigned")
-	}
-	if f.Workflow != "" {
-		plan, err := s.cfg.Workflows.Resolve(ctx, tenant, f.Workflow, 0)
-		if err != nil {
-			return p, err
-		}
-		p.WorkflowID = plan.WorkflowID
-	}
-	return p, nil
+	return views, nil
 }
 
 // floor is the lowest id of an instant.
@@ -167,11 +142,19 @@ func (s *Service) Attempts(ctx context.Context, id flow.ID) ([]Attempt, error) {
 // LogPage says which lines of a run's log to read.
 type LogPage struct {
 	Task            string
+	Text            string // in the message, in whatever case
+	MinLevel        int16
 	AfterTime       int64
 	AfterAssignment flow.ID
 	AfterSequence   int64
 	PageSize        int
 }
+
+// searching tells whether lines are passed over.
+func (p *LogPage) searching() bool { return p.Task != "" || p.Text != "" || p.MinLevel > 0 }
+
+// scannedLines is how many lines one call looks through for those that fit.
+const scannedLines = 20_000
 
 // LogLine is one line that a task has logged.
 type LogLine struct {
@@ -186,43 +169,64 @@ type LogLine struct {
 	Sequence   int64
 }
 
-// Logs reads one page of a run's log, oldest first.
-func (s *Service) Logs(ctx context.Context, id flow.ID, page LogPage) ([]LogLine, error) {
-	views, err := s.views(ctx, []flow.ID{id})
+// Logs reads one page of a run's log, oldest first, and says where the next begins: nil at the end.
+func (s *Service) Logs(ctx context.Context, id flow.ID, page LogPage) (lines []LogLine, next *LogPage, err error) {
+	v, err := s.view(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	v := views[id]
-	if v == nil {
-		return nil, runNotFound(id)
-	}
+	return s.logs(ctx, v, page)
+}
+
+func (s *Service) logs(ctx context.Context, v *RunView, page LogPage) (lines []LogLine, next *LogPage, err error) {
 	taskNo := 0
 	if page.Task != "" {
 		i, ok := v.Plan.Task(page.Task)
 		if !ok {
-			return nil, fault.InvalidField("task", "the run's workflow has no task %q", page.Task)
+			return nil, nil, fault.InvalidField("task", "the run's workflow has no task %q", page.Task)
 		}
 		taskNo = i + 1
 	}
 	tenant := authn.From(ctx).TenantID
+	scan := page.PageSize
+	if page.searching() {
+		scan = scannedLines
+	}
 	var rows []schedulerq.ListLogsRow
+	var end []schedulerq.LogScanEndRow
 	err = pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
-		rows, err = schedulerq.New(tx).ListLogs(ctx, schedulerq.ListLogsParams{
-			TenantID: tenant, Class: int16(v.Top().Class), RunID: id, TaskNo: int16(taskNo), AfterLogged: page.AfterTime, AfterAssignment: page.AfterAssignment, //nolint:gosec // at most 300
-			AfterSequence: page.AfterSequence, PageSize: int32(page.PageSize), //nolint:gosec // at most 1,000
+		q := schedulerq.New(tx)
+		class, id := int16(v.Top().Class), v.Top().ID
+		rows, err = q.ListLogs(ctx, schedulerq.ListLogsParams{
+			TenantID: tenant, Class: class, RunID: id, TaskNo: int16(taskNo), AfterLogged: page.AfterTime, AfterAssignment: page.AfterAssignment, //nolint:gosec // at most 300
+			AfterSequence: page.AfterSequence, PageSize: int32(page.PageSize), ScanSize: int32(scan), MinLevel: page.MinLevel, Search: page.Text, //nolint:gosec // at most 20,000
+		})
+		if err != nil || len(rows) == page.PageSize || !page.searching() {
+			return err
+		}
+		end, err = q.LogScanEnd(ctx, schedulerq.LogScanEndParams{
+			TenantID: tenant, Class: class, RunID: id, AfterLogged: page.AfterTime, AfterAssignment: page.AfterAssignment, AfterSequence: page.AfterSequence,
+			Skip: scannedLines - 1,
 		})
 		return err
 	})
 	if err != nil {
-		return nil, pg.Fault(err)
+		return nil, nil, pg.Fault(err)
 	}
-	out := make([]LogLine, len(rows))
+	lines = make([]LogLine, len(rows))
 	for i := range rows {
 		r := &rows[i]
-		out[i] = LogLine{
+		lines[i] = LogLine{
 			Task: v.Plan.Workflow.Tasks[r.TaskNo-1].Name, Generation: r.Generation, Attempt: r.Attempt, At: r.LoggedAt, Level: r.Level, Message: r.Message,
 			Fields: r.Fields, Assignment: r.AssignmentID, Sequence: r.Sequence,
 		}
 	}
-	return out, nil
+	switch {
+	case len(rows) == page.PageSize:
+		last := &rows[len(rows)-1]
+		next = &LogPage{AfterTime: last.LoggedAt, AfterAssignment: last.AssignmentID, AfterSequence: last.Sequence}
+	case len(end) > 0:
+		next = &LogPage{AfterTime: end[0].LoggedAt, AfterAssignment: end[0].AssignmentID, AfterSequence: end[0].Sequence}
+	}
+	return lines, next, nil
 }

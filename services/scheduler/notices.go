@@ -34,6 +34,7 @@ type heard struct {
 
 	mu       sync.Mutex
 	watchers map[flow.ID][]*watcher
+	recent   recent
 }
 
 // watcher wakes when one of its runs has changed. Notices are hints: whoever waits reads, and reads again now and then.
@@ -50,21 +51,30 @@ type watcher struct {
 
 // watch hears of runs from its return on.
 func (n *notices) watch(tenant int64, ids []flow.ID) (*watcher, error) {
-	h := n.join(tenant)
-	h.once.Do(func() {
-		h.sub, h.err = n.bus.Subscribe(subjectNotices+strconv.FormatInt(tenant, 10), h.hear)
-	})
-	w := &watcher{notices: n, tenant: tenant, ids: ids, wake: make(chan struct{}, 1)}
-	if h.err != nil {
-		n.leave(tenant, h)
-		return nil, h.err
+	h, err := n.listen(tenant)
+	if err != nil {
+		return nil, err
 	}
+	w := &watcher{notices: n, tenant: tenant, ids: ids, wake: make(chan struct{}, 1)}
 	h.mu.Lock()
 	for _, id := range ids {
 		h.watchers[id] = append(h.watchers[id], w)
 	}
 	h.mu.Unlock()
 	return w, nil
+}
+
+// listen joins a tenant's subscription; the caller leaves it.
+func (n *notices) listen(tenant int64) (*heard, error) {
+	h := n.join(tenant)
+	h.once.Do(func() {
+		h.sub, h.err = n.bus.Subscribe(subjectNotices+strconv.FormatInt(tenant, 10), h.hear)
+	})
+	if h.err != nil {
+		n.leave(tenant, h)
+		return nil, h.err
+	}
+	return h, nil
 }
 
 // join finds or makes a tenant's subscription, and ends those that nobody has used for a while.
@@ -132,6 +142,7 @@ func (h *heard) hear(m bus.Msg) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.recent.hear(said)
 	if len(h.watchers) == 0 {
 		return
 	}

@@ -44,6 +44,7 @@ type shard struct {
 	leaving  bool // being handed over: takes nothing in any more
 	settled  bool // everything was known of it when it began to leave
 	dropped  bool
+	notices  map[int64]int64 // messages of notices sent, by tenant
 }
 
 // envelope is a request on its way into the loop.

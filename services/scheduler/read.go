@@ -262,15 +262,23 @@ func (v *RunView) merge(p *busv1.PeekedRun) (whole bool) {
 	return whole
 }
 
-// Get reads one run with its payloads.
-func (s *Service) Get(ctx context.Context, id flow.ID) (*RunView, error) {
+// view reads one run without the payloads that stand apart.
+func (s *Service) view(ctx context.Context, id flow.ID) (*RunView, error) {
 	views, err := s.views(ctx, []flow.ID{id})
 	if err != nil {
 		return nil, err
 	}
-	v := views[id]
-	if v == nil {
+	if views[id] == nil {
 		return nil, runNotFound(id)
+	}
+	return views[id], nil
+}
+
+// Get reads one run with its payloads.
+func (s *Service) Get(ctx context.Context, id flow.ID) (*RunView, error) {
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return nil, err
 	}
 	return v, s.fill(ctx, v)
 }

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 
@@ -65,15 +66,19 @@ func (s *Service) openChildren(ctx context.Context, tenant int64, id flow.ID) (i
 
 // Replay runs a final run's tasks again as a new generation.
 func (s *Service) Replay(ctx context.Context, id flow.ID, tasks []string) (*RunView, error) {
+	if err := s.replay(ctx, id, tasks); err != nil {
+		return nil, err
+	}
+	return s.Get(ctx, id)
+}
+
+func (s *Service) replay(ctx context.Context, id flow.ID, tasks []string) error {
 	tenant := authn.From(ctx).TenantID
 	reply, _, err := s.caller.Call(ctx, tenant, &busv1.ShardRequest{Kind: &busv1.ShardRequest_Replay{Replay: &busv1.ReplayRun{RunId: idBytes(id), Tasks: tasks}}})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := toFault(reply.GetRun().GetError()); err != nil {
-		return nil, inRun(err, id)
-	}
-	return s.Get(ctx, id)
+	return inRun(toFault(reply.GetRun().GetError()), id)
 }
 
 // inRun names the run that the engine could not find.
@@ -82,4 +87,39 @@ func inRun(err error, id flow.ID) error {
 		return runNotFound(id)
 	}
 	return err
+}
+
+// bulkWidth is how many runs of a bulk call are under way at a time: enough that their commits are shared, few enough that others get their turn.
+const bulkWidth = 16
+
+// CancelMany ends several runs, and answers for each in order.
+func (s *Service) CancelMany(ctx context.Context, ids []flow.ID, reason string) ([]error, error) {
+	if authn.From(ctx).Kind == authn.KindWorker {
+		return nil, fault.PermissionDenied("PARENT_REQUIRED", "a worker token may only cancel a child of a task that its worker is running, with CancelRun; use an API token")
+	}
+	return each(ids, func(id flow.ID) error { return inRun(s.cancel(ctx, id, reason, nil), id) }), nil
+}
+
+// ReplayMany runs several final runs again, and answers for each in order.
+func (s *Service) ReplayMany(ctx context.Context, ids []flow.ID) []error {
+	return each(ids, func(id flow.ID) error { return s.replay(ctx, id, nil) })
+}
+
+// each does the same to every id, some at a time. A zero id has been refused already.
+func each(ids []flow.ID, do func(flow.ID) error) []error {
+	out := make([]error, len(ids))
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, bulkWidth)
+	for i, id := range ids {
+		if id.IsZero() {
+			continue
+		}
+		turns <- struct{}{}
+		wg.Go(func() {
+			out[i] = do(id)
+			<-turns
+		})
+	}
+	wg.Wait()
+	return out
 }

@@ -52,6 +52,13 @@ func (o *owner) translate(ctx context.Context, req *busv1.ShardRequest) (makeInp
 		m := kind.DrainWorker
 		in := &engine.DrainWorker{Tenant: tenant, Worker: d.id(m.GetWorkerId()), Session: m.GetSession()}
 		return one(func(to engine.Ref) engine.Input { in.To = to; return in }), runReply, d.err
+	case *busv1.ShardRequest_Survey:
+		m := kind.Survey
+		in := &engine.Survey{Tenant: tenant, Runs: m.GetRuns(), All: m.GetWorkers(), Worker: d.id(m.GetWorkerId()), Queues: m.GetQueues()}
+		return one(func(to engine.Ref) engine.Input { in.To = to; return in }), surveyReply, d.err
+	case *busv1.ShardRequest_PauseWorker:
+		in := &engine.PauseWorker{Tenant: tenant, Worker: d.id(kind.PauseWorker.GetWorkerId()), Paused: kind.PauseWorker.GetPaused()}
+		return one(func(to engine.Ref) engine.Input { in.To = to; return in }), runReply, d.err
 	case *busv1.ShardRequest_CheckParent:
 		in := &engine.CheckParent{Tenant: tenant, Parent: d.mustParent(kind.CheckParent.GetParent())}
 		return one(func(to engine.Ref) engine.Input { in.To = to; return in }), runReply, d.err
@@ -128,7 +135,7 @@ func (d *decoder) mustParent(p *busv1.Parent) engine.ParentLink {
 func (d *decoder) openSession(tenant int64, m *busv1.OpenSession) *engine.OpenSession {
 	in := &engine.OpenSession{
 		Tenant: tenant, Worker: d.id(m.GetWorkerId()), Session: m.GetSession(), Dispatcher: m.GetDispatcher(), Actions: m.GetActions(), Queues: m.GetQueues(),
-		Slots: int(m.GetSlots()), Draining: m.GetDraining(),
+		Slots: int(m.GetSlots()), Draining: m.GetDraining(), Paused: m.GetPaused(),
 	}
 	for _, h := range m.GetHeld() {
 		in.Held = append(in.Held, engine.Held{

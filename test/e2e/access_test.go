@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -159,6 +160,17 @@ func golden(t *testing.T, path, got string) {
 	}
 }
 
+// itemErr makes the only item's refusal an error.
+func itemErr(results []*runsv1.RunResult, err error) error {
+	if err != nil {
+		return err
+	}
+	if e := results[0].GetError(); e.GetCode() == connect.CodeNotFound.String() {
+		return connect.NewError(connect.CodeNotFound, errors.New(e.GetMessage()))
+	}
+	return fmt.Errorf("answered with %v", results[0])
+}
+
 // Another tenant's token finds nothing of this tenant: not even that it exists.
 func TestForeignTenantFindsNothing(t *testing.T) {
 	t.Parallel()
@@ -199,6 +211,23 @@ func TestForeignTenantFindsNothing(t *testing.T) {
 		"ListAttempts": func(id string) error {
 			_, err := other.ListAttempts(t.Context(), &runsv1.ListAttemptsRequest{RunId: id})
 			return err
+		},
+		"CancelRuns": func(id string) error {
+			answer, err := other.CancelRuns(t.Context(), &runsv1.CancelRunsRequest{RunIds: []string{id}})
+			return itemErr(answer.GetResults(), err)
+		},
+		"ReplayRuns": func(id string) error {
+			answer, err := other.ReplayRuns(t.Context(), &runsv1.ReplayRunsRequest{RunIds: []string{id}})
+			return itemErr(answer.GetResults(), err)
+		},
+		"WatchLogs": func(id string) error {
+			stream, err := other.WatchLogs(t.Context(), &runsv1.WatchLogsRequest{RunId: id})
+			if err != nil {
+				return err
+			}
+			stream.Receive()
+			_ = stream.Close()
+			return stream.Err()
 		},
 		"WatchRun": func(id string) error {
 			stream, err := other.WatchRun(t.Context(), &runsv1.WatchRunRequest{RunId: id})

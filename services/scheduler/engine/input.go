@@ -86,6 +86,7 @@ type OpenSession struct {
 	Queues     []string // empty: all
 	Slots      int
 	Draining   bool
+	Paused     bool // by people
 	Held       []Held
 }
 

@@ -109,7 +109,7 @@ func (s *Shard) begun(a *assignment, ago int64) {
 		top.State = flow.Running
 		top.dirty = true // written with the run's next change
 	}
-	s.effect(&Notice{w.RunKey, w.run.revision(), false})
+	s.effect(&Notice{w.RunKey, w.WorkflowID, w.run.revision(), false})
 }
 
 func (s *Shard) armAttempt(a *assignment, startedAt int64) {

@@ -78,7 +78,7 @@ type TriggerReply struct {
 	Refusal *Refusal
 }
 
-// Reply answers CancelRun, ReplayRun, AwaitRuns, OpenSession, LoseSession, DrainWorker and CheckParent.
+// Reply answers CancelRun, ReplayRun, AwaitRuns, OpenSession, LoseSession, DrainWorker, PauseWorker and CheckParent.
 type Reply struct {
 	To      Ref
 	Refusal *Refusal
@@ -154,6 +154,7 @@ type Close struct{ SessionName }
 // Notice says that a run has changed.
 type Notice struct {
 	RunKey
+	Workflow int64
 	Revision int64
 	Final    bool
 }

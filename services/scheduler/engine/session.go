@@ -18,6 +18,7 @@ type session struct {
 	slots      int
 	used       int
 	draining   bool
+	paused     bool // by people: it keeps what it has and gets nothing new
 	lost       bool
 	graceEnd   int64         // when a lost session's work is given up
 	held       []*assignment // in no order that means anything, but always in the same
@@ -51,7 +52,7 @@ func (s *session) serves(l *lane) bool {
 }
 
 func (s *session) free() int {
-	if s.lost || s.draining {
+	if s.lost || s.draining || s.paused {
 		return 0
 	}
 	return s.slots - s.used
@@ -92,6 +93,7 @@ func (s *Shard) openSession(t *tenant, in *OpenSession) {
 	}
 	fresh := &session{
 		tenant: t.id, worker: in.Worker, number: in.Session, dispatcher: in.Dispatcher, queues: in.Queues, slots: in.Slots, draining: in.Draining,
+		paused:  in.Paused || t.paused[in.Worker],
 		actions: make(map[string]bool, len(in.Actions)),
 	}
 	for _, action := range in.Actions {

@@ -98,6 +98,7 @@ type tenant struct {
 	marked        bool
 	ended         map[flow.ID]over // newest ended session of each worker, for a while
 	endedOrder    []flow.ID        // its workers, those that came first in front
+	paused        map[flow.ID]bool // workers that people have paused since this owner came
 }
 
 // New makes an empty shard. The same seed and the same inputs give the same outputs.
@@ -280,6 +281,10 @@ func (s *Shard) applyReady(t *tenant, input Input) {
 		s.loseSession(t, in)
 	case *DrainWorker:
 		s.drainWorker(t, in)
+	case *Survey:
+		s.survey(t, in)
+	case *PauseWorker:
+		s.pauseWorker(t, in)
 	case *CheckParent:
 		_, no := s.parentOf(&in.Parent, t)
 		s.effect(&Reply{in.To, no})
@@ -359,7 +364,7 @@ func (s *Shard) flushOpen(r *run) {
 		s.change(&UpdateRow{s.written(w)})
 	}
 	if changed {
-		s.effect(&Notice{r.key, r.revision(), false})
+		s.effect(&Notice{r.key, r.rows[0].WorkflowID, r.revision(), false})
 	}
 }
 
@@ -371,7 +376,7 @@ func (s *Shard) insertRun(r *run) {
 	}
 	s.candidate(r)
 	s.change(&InsertRun{rows})
-	s.effect(&Notice{r.key, r.revision(), false})
+	s.effect(&Notice{r.key, r.rows[0].WorkflowID, r.revision(), false})
 }
 
 // flushFinal writes a run's end and lets it go from memory.
@@ -384,7 +389,7 @@ func (s *Shard) flushFinal(r *run) {
 		rows[i] = s.written(w)
 	}
 	s.change(&FinishRun{rows})
-	s.effect(&Notice{r.key, r.revision(), true})
+	s.effect(&Notice{r.key, r.rows[0].WorkflowID, r.revision(), true})
 	s.leave(r)
 	for _, a := range r.waiters {
 		s.awaited(a)

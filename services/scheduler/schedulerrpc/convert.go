@@ -2,7 +2,9 @@ package schedulerrpc
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -219,5 +221,11 @@ func wireAttempt(a *scheduler.Attempt) *runsv1.Attempt {
 func wireLine(l *scheduler.LogLine) *runsv1.LogLine {
 	return &runsv1.LogLine{
 		Task: l.Task, Generation: l.Generation, Attempt: l.Attempt, Time: stamp(l.At), Level: runsv1.LogLevel(l.Level), Message: l.Message, FieldsJson: string(l.Fields),
+		Id: lineID(l),
 	}
+}
+
+// lineID tells a line from all others of its run: an assignment counts its lines.
+func lineID(l *scheduler.LogLine) string {
+	return base64.RawURLEncoding.EncodeToString(l.Assignment[:]) + "-" + strconv.FormatInt(l.Sequence, 10)
 }

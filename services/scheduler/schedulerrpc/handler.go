@@ -3,6 +3,7 @@ package schedulerrpc
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -138,7 +139,10 @@ func (s *server) ListRuns(ctx context.Context, req *runsv1.ListRunsRequest) (*ru
 			return nil, err
 		}
 	}
-	views, more, err := s.svc.List(ctx, filter)
+	if filter.From, filter.Until, err = parsePrefix(req.GetIdPrefix()); err != nil {
+		return nil, err
+	}
+	views, next, err := s.svc.List(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +150,8 @@ func (s *server) ListRuns(ctx context.Context, req *runsv1.ListRunsRequest) (*ru
 	for _, v := range views {
 		out.Runs = append(out.Runs, wireListed(v))
 	}
-	if more && len(views) > 0 {
-		out.NextPageToken = runToken(views[len(views)-1].Top().ID)
+	if !next.IsZero() {
+		out.NextPageToken = runToken(next)
 	}
 	return out, nil
 }
@@ -187,7 +191,8 @@ func (s *server) ListLogs(ctx context.Context, req *runsv1.ListLogsRequest) (*ru
 		return nil, err
 	}
 	page.Task, page.PageSize = req.GetTask(), pageSize(req.GetPageSize(), defaultPage)
-	lines, err := s.svc.Logs(ctx, id, page)
+	page.Text, page.MinLevel = req.GetText(), int16(req.GetMinLevel()) //nolint:gosec // one of five
+	lines, next, err := s.svc.Logs(ctx, id, page)
 	if err != nil {
 		return nil, err
 	}
@@ -195,24 +200,10 @@ func (s *server) ListLogs(ctx context.Context, req *runsv1.ListLogsRequest) (*ru
 	for i := range lines {
 		out.Lines = append(out.Lines, wireLine(&lines[i]))
 	}
-	if len(lines) == page.PageSize {
-		out.NextPageToken = logToken(&lines[len(lines)-1])
+	if next != nil {
+		out.NextPageToken = logToken(next)
 	}
 	return out, nil
-}
-
-func (s *server) WatchRun(ctx context.Context, req *runsv1.WatchRunRequest, stream *connect.ServerStream[runsv1.WatchRunResponse]) error {
-	id, err := parseRun(req.GetRunId(), "run_id")
-	if err != nil {
-		return err
-	}
-	return s.svc.Watch(ctx, id, func(v *scheduler.RunView) error {
-		out := &runsv1.WatchRunResponse{}
-		if v != nil {
-			out.Run = wireRun(v, true)
-		}
-		return stream.Send(out)
-	})
 }
 
 func (s *server) CancelRun(ctx context.Context, req *runsv1.CancelRunRequest) (*runsv1.CancelRunResponse, error) {
@@ -251,6 +242,33 @@ func parseRun(text, field string) (flow.ID, error) {
 		return flow.ID{}, fault.InvalidField(field, "%s", err.Error())
 	}
 	return id, nil
+}
+
+// parsePrefix is the range of ids that begin with a text: from the first on, and before the second.
+func parsePrefix(text string) (from, until flow.ID, err error) {
+	if text == "" {
+		return from, until, nil
+	}
+	const digits = 26
+	suffix := strings.TrimPrefix(strings.ToLower(strings.TrimSpace(text)), typeid.Run+"_")
+	if suffix == "" {
+		return from, until, nil
+	}
+	padded := func(with string) (flow.ID, error) {
+		return parseRun(typeid.Run+"_"+suffix+strings.Repeat(with, max(0, digits-len(suffix))), "id_prefix")
+	}
+	if from, err = padded("0"); err != nil {
+		return from, until, err
+	}
+	if until, err = padded("z"); err != nil {
+		return from, until, err
+	}
+	for i := len(until) - 1; i >= 0; i-- {
+		if until[i]++; until[i] != 0 {
+			break
+		}
+	}
+	return from, until, nil
 }
 
 const (

@@ -47,10 +47,10 @@ func parseOffsetToken(token string) (int, error) {
 
 const logTokenLen = 8 + 16 + 8
 
-func logToken(l *scheduler.LogLine) string {
-	b := binary.BigEndian.AppendUint64(nil, uint64(l.At)) //nolint:gosec // times after 1970
-	b = append(b, l.Assignment[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(l.Sequence)) //nolint:gosec // from 1
+func logToken(p *scheduler.LogPage) string {
+	b := binary.BigEndian.AppendUint64(nil, uint64(p.AfterTime)) //nolint:gosec // times after 1970
+	b = append(b, p.AfterAssignment[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(p.AfterSequence)) //nolint:gosec // from 1
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
@@ -67,4 +67,20 @@ func parseLogToken(token string) (scheduler.LogPage, error) {
 	page.AfterAssignment = flow.ID(b[8:24])                     // as laid out above
 	page.AfterSequence = int64(binary.BigEndian.Uint64(b[24:])) //nolint:gosec // as written above
 	return page, nil
+}
+
+// tailToken is the time that a tail of a log has come to.
+func tailToken(at int64) string {
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64([]byte{'t'}, uint64(at))) //nolint:gosec // times after 1970
+}
+
+func parseTailToken(token string) (int64, error) {
+	if token == "" {
+		return 0, nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(b) != 9 || b[0] != 't' {
+		return 0, fault.InvalidField("resume_token", "this is no token of a tail: send resume_token of the last message as it came")
+	}
+	return int64(binary.BigEndian.Uint64(b[1:])), nil //nolint:gosec // as written above
 }

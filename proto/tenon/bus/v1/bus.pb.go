@@ -100,6 +100,8 @@ type ShardRequest struct {
 	//	*ShardRequest_Reports
 	//	*ShardRequest_DrainWorker
 	//	*ShardRequest_CheckParent
+	//	*ShardRequest_Survey
+	//	*ShardRequest_PauseWorker
 	Kind          isShardRequest_Kind `protobuf_oneof:"kind"`
 	TenantId      int64               `protobuf:"varint,20,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -233,6 +235,24 @@ func (x *ShardRequest) GetCheckParent() *CheckParent {
 	return nil
 }
 
+func (x *ShardRequest) GetSurvey() *SurveyTenant {
+	if x != nil {
+		if x, ok := x.Kind.(*ShardRequest_Survey); ok {
+			return x.Survey
+		}
+	}
+	return nil
+}
+
+func (x *ShardRequest) GetPauseWorker() *PauseWorker {
+	if x != nil {
+		if x, ok := x.Kind.(*ShardRequest_PauseWorker); ok {
+			return x.PauseWorker
+		}
+	}
+	return nil
+}
+
 func (x *ShardRequest) GetTenantId() int64 {
 	if x != nil {
 		return x.TenantId
@@ -284,6 +304,14 @@ type ShardRequest_CheckParent struct {
 	CheckParent *CheckParent `protobuf:"bytes,10,opt,name=check_parent,json=checkParent,proto3,oneof"`
 }
 
+type ShardRequest_Survey struct {
+	Survey *SurveyTenant `protobuf:"bytes,11,opt,name=survey,proto3,oneof"`
+}
+
+type ShardRequest_PauseWorker struct {
+	PauseWorker *PauseWorker `protobuf:"bytes,12,opt,name=pause_worker,json=pauseWorker,proto3,oneof"`
+}
+
 func (*ShardRequest_Trigger) isShardRequest_Kind() {}
 
 func (*ShardRequest_Cancel) isShardRequest_Kind() {}
@@ -304,6 +332,10 @@ func (*ShardRequest_DrainWorker) isShardRequest_Kind() {}
 
 func (*ShardRequest_CheckParent) isShardRequest_Kind() {}
 
+func (*ShardRequest_Survey) isShardRequest_Kind() {}
+
+func (*ShardRequest_PauseWorker) isShardRequest_Kind() {}
+
 type ShardReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -315,6 +347,7 @@ type ShardReply struct {
 	//	*ShardReply_Session
 	//	*ShardReply_Reports
 	//	*ShardReply_Empty
+	//	*ShardReply_Survey
 	Kind          isShardReply_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -420,6 +453,15 @@ func (x *ShardReply) GetEmpty() *EmptyReply {
 	return nil
 }
 
+func (x *ShardReply) GetSurvey() *SurveyTenantReply {
+	if x != nil {
+		if x, ok := x.Kind.(*ShardReply_Survey); ok {
+			return x.Survey
+		}
+	}
+	return nil
+}
+
 type isShardReply_Kind interface {
 	isShardReply_Kind()
 }
@@ -452,6 +494,10 @@ type ShardReply_Empty struct {
 	Empty *EmptyReply `protobuf:"bytes,7,opt,name=empty,proto3,oneof"`
 }
 
+type ShardReply_Survey struct {
+	Survey *SurveyTenantReply `protobuf:"bytes,8,opt,name=survey,proto3,oneof"`
+}
+
 func (*ShardReply_Trigger) isShardReply_Kind() {}
 
 func (*ShardReply_Run) isShardReply_Kind() {}
@@ -465,6 +511,8 @@ func (*ShardReply_Session) isShardReply_Kind() {}
 func (*ShardReply_Reports) isShardReply_Kind() {}
 
 func (*ShardReply_Empty) isShardReply_Kind() {}
+
+func (*ShardReply_Survey) isShardReply_Kind() {}
 
 type EmptyReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1406,24 +1454,544 @@ func (x *PeekedTask) GetRetryTime() int64 {
 	return 0
 }
 
+// SurveyTenant asks for what the owner knows of a tenant beyond its rows.
+type SurveyTenant struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Runs    bool                   `protobuf:"varint,1,opt,name=runs,proto3" json:"runs,omitempty"`
+	Workers bool                   `protobuf:"varint,2,opt,name=workers,proto3" json:"workers,omitempty"`
+	Queues  bool                   `protobuf:"varint,3,opt,name=queues,proto3" json:"queues,omitempty"`
+	// Of one worker, with what it runs.
+	WorkerId      []byte `protobuf:"bytes,4,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyTenant) Reset() {
+	*x = SurveyTenant{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyTenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyTenant) ProtoMessage() {}
+
+func (x *SurveyTenant) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyTenant.ProtoReflect.Descriptor instead.
+func (*SurveyTenant) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SurveyTenant) GetRuns() bool {
+	if x != nil {
+		return x.Runs
+	}
+	return false
+}
+
+func (x *SurveyTenant) GetWorkers() bool {
+	if x != nil {
+		return x.Workers
+	}
+	return false
+}
+
+func (x *SurveyTenant) GetQueues() bool {
+	if x != nil {
+		return x.Queues
+	}
+	return false
+}
+
+func (x *SurveyTenant) GetWorkerId() []byte {
+	if x != nil {
+		return x.WorkerId
+	}
+	return nil
+}
+
+type SurveyTenantReply struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Runs    []*BegunRun            `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	Workers []*SurveyedWorker      `protobuf:"bytes,2,rep,name=workers,proto3" json:"workers,omitempty"`
+	Queues  []*SurveyedQueue       `protobuf:"bytes,3,rep,name=queues,proto3" json:"queues,omitempty"`
+	// The newest message of RunNotices for the tenant.
+	Epoch         int64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Number        int64 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyTenantReply) Reset() {
+	*x = SurveyTenantReply{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyTenantReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyTenantReply) ProtoMessage() {}
+
+func (x *SurveyTenantReply) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyTenantReply.ProtoReflect.Descriptor instead.
+func (*SurveyTenantReply) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SurveyTenantReply) GetRuns() []*BegunRun {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *SurveyTenantReply) GetWorkers() []*SurveyedWorker {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
+func (x *SurveyTenantReply) GetQueues() []*SurveyedQueue {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *SurveyTenantReply) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SurveyTenantReply) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// BegunRun is an open run that has begun while its row does not say so yet.
+type BegunRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         []byte                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	WorkflowId    int64                  `protobuf:"varint,2,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BegunRun) Reset() {
+	*x = BegunRun{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BegunRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BegunRun) ProtoMessage() {}
+
+func (x *BegunRun) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BegunRun.ProtoReflect.Descriptor instead.
+func (*BegunRun) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *BegunRun) GetRunId() []byte {
+	if x != nil {
+		return x.RunId
+	}
+	return nil
+}
+
+func (x *BegunRun) GetWorkflowId() int64 {
+	if x != nil {
+		return x.WorkflowId
+	}
+	return 0
+}
+
+type SurveyedWorker struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId   []byte                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Session    int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Dispatcher string                 `protobuf:"bytes,3,opt,name=dispatcher,proto3" json:"dispatcher,omitempty"`
+	Slots      int32                  `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
+	SlotsUsed  int32                  `protobuf:"varint,5,opt,name=slots_used,json=slotsUsed,proto3" json:"slots_used,omitempty"`
+	Draining   bool                   `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
+	Paused     bool                   `protobuf:"varint,7,opt,name=paused,proto3" json:"paused,omitempty"`
+	Lost       bool                   `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Assignments held, those without a slot included.
+	Assignments int32 `protobuf:"varint,9,opt,name=assignments,proto3" json:"assignments,omitempty"`
+	// Set when one worker is asked for.
+	Held          []*SurveyedAssignment `protobuf:"bytes,10,rep,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyedWorker) Reset() {
+	*x = SurveyedWorker{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyedWorker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyedWorker) ProtoMessage() {}
+
+func (x *SurveyedWorker) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyedWorker.ProtoReflect.Descriptor instead.
+func (*SurveyedWorker) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SurveyedWorker) GetWorkerId() []byte {
+	if x != nil {
+		return x.WorkerId
+	}
+	return nil
+}
+
+func (x *SurveyedWorker) GetSession() int64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *SurveyedWorker) GetDispatcher() string {
+	if x != nil {
+		return x.Dispatcher
+	}
+	return ""
+}
+
+func (x *SurveyedWorker) GetSlots() int32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *SurveyedWorker) GetSlotsUsed() int32 {
+	if x != nil {
+		return x.SlotsUsed
+	}
+	return 0
+}
+
+func (x *SurveyedWorker) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *SurveyedWorker) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *SurveyedWorker) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+func (x *SurveyedWorker) GetAssignments() int32 {
+	if x != nil {
+		return x.Assignments
+	}
+	return 0
+}
+
+func (x *SurveyedWorker) GetHeld() []*SurveyedAssignment {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+type SurveyedAssignment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         []byte                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Workflow      string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Task          string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
+	Attempt       int32                  `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Status        string                 `protobuf:"bytes,5,opt,name=status,proto3" json:"status,omitempty"`
+	StartTime     int64                  `protobuf:"varint,6,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	QueueTime     int64                  `protobuf:"varint,7,opt,name=queue_time,json=queueTime,proto3" json:"queue_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyedAssignment) Reset() {
+	*x = SurveyedAssignment{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyedAssignment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyedAssignment) ProtoMessage() {}
+
+func (x *SurveyedAssignment) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyedAssignment.ProtoReflect.Descriptor instead.
+func (*SurveyedAssignment) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SurveyedAssignment) GetRunId() []byte {
+	if x != nil {
+		return x.RunId
+	}
+	return nil
+}
+
+func (x *SurveyedAssignment) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *SurveyedAssignment) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *SurveyedAssignment) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *SurveyedAssignment) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *SurveyedAssignment) GetStartTime() int64 {
+	if x != nil {
+		return x.StartTime
+	}
+	return 0
+}
+
+func (x *SurveyedAssignment) GetQueueTime() int64 {
+	if x != nil {
+		return x.QueueTime
+	}
+	return 0
+}
+
+type SurveyedQueue struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Waiting         int64                  `protobuf:"varint,2,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	More            bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	OldestRunId     []byte                 `protobuf:"bytes,4,opt,name=oldest_run_id,json=oldestRunId,proto3" json:"oldest_run_id,omitempty"`
+	OldestWorkflow  string                 `protobuf:"bytes,5,opt,name=oldest_workflow,json=oldestWorkflow,proto3" json:"oldest_workflow,omitempty"`
+	OldestTask      string                 `protobuf:"bytes,6,opt,name=oldest_task,json=oldestTask,proto3" json:"oldest_task,omitempty"`
+	OldestQueueTime int64                  `protobuf:"varint,7,opt,name=oldest_queue_time,json=oldestQueueTime,proto3" json:"oldest_queue_time,omitempty"`
+	Workers         int32                  `protobuf:"varint,8,opt,name=workers,proto3" json:"workers,omitempty"`
+	FreeSlots       int32                  `protobuf:"varint,9,opt,name=free_slots,json=freeSlots,proto3" json:"free_slots,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *SurveyedQueue) Reset() {
+	*x = SurveyedQueue{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyedQueue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyedQueue) ProtoMessage() {}
+
+func (x *SurveyedQueue) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyedQueue.ProtoReflect.Descriptor instead.
+func (*SurveyedQueue) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SurveyedQueue) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SurveyedQueue) GetWaiting() int64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *SurveyedQueue) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *SurveyedQueue) GetOldestRunId() []byte {
+	if x != nil {
+		return x.OldestRunId
+	}
+	return nil
+}
+
+func (x *SurveyedQueue) GetOldestWorkflow() string {
+	if x != nil {
+		return x.OldestWorkflow
+	}
+	return ""
+}
+
+func (x *SurveyedQueue) GetOldestTask() string {
+	if x != nil {
+		return x.OldestTask
+	}
+	return ""
+}
+
+func (x *SurveyedQueue) GetOldestQueueTime() int64 {
+	if x != nil {
+		return x.OldestQueueTime
+	}
+	return 0
+}
+
+func (x *SurveyedQueue) GetWorkers() int32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+func (x *SurveyedQueue) GetFreeSlots() int32 {
+	if x != nil {
+		return x.FreeSlots
+	}
+	return 0
+}
+
 // OpenSession attaches a worker's session to the owner's epoch.
 type OpenSession struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	WorkerId      []byte                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	Session       int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
-	Dispatcher    string                 `protobuf:"bytes,3,opt,name=dispatcher,proto3" json:"dispatcher,omitempty"`
-	Actions       []string               `protobuf:"bytes,4,rep,name=actions,proto3" json:"actions,omitempty"`
-	Queues        []string               `protobuf:"bytes,5,rep,name=queues,proto3" json:"queues,omitempty"`
-	Slots         int32                  `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
-	Draining      bool                   `protobuf:"varint,7,opt,name=draining,proto3" json:"draining,omitempty"`
-	Held          []*HeldAssignment      `protobuf:"bytes,8,rep,name=held,proto3" json:"held,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId   []byte                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Session    int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Dispatcher string                 `protobuf:"bytes,3,opt,name=dispatcher,proto3" json:"dispatcher,omitempty"`
+	Actions    []string               `protobuf:"bytes,4,rep,name=actions,proto3" json:"actions,omitempty"`
+	Queues     []string               `protobuf:"bytes,5,rep,name=queues,proto3" json:"queues,omitempty"`
+	Slots      int32                  `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
+	Draining   bool                   `protobuf:"varint,7,opt,name=draining,proto3" json:"draining,omitempty"`
+	Held       []*HeldAssignment      `protobuf:"bytes,8,rep,name=held,proto3" json:"held,omitempty"`
+	// People have paused the worker.
+	Paused        bool `protobuf:"varint,9,opt,name=paused,proto3" json:"paused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[18]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +2003,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[18]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +2016,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{18}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OpenSession) GetWorkerId() []byte {
@@ -1507,6 +2075,13 @@ func (x *OpenSession) GetHeld() []*HeldAssignment {
 	return nil
 }
 
+func (x *OpenSession) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
 type HeldAssignment struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	AssignmentId []byte                 `protobuf:"bytes,1,opt,name=assignment_id,json=assignmentId,proto3" json:"assignment_id,omitempty"`
@@ -1523,7 +2098,7 @@ type HeldAssignment struct {
 
 func (x *HeldAssignment) Reset() {
 	*x = HeldAssignment{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[19]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +2110,7 @@ func (x *HeldAssignment) String() string {
 func (*HeldAssignment) ProtoMessage() {}
 
 func (x *HeldAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[19]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +2123,7 @@ func (x *HeldAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldAssignment.ProtoReflect.Descriptor instead.
 func (*HeldAssignment) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{19}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HeldAssignment) GetAssignmentId() []byte {
@@ -1611,7 +2186,7 @@ type OpenSessionReply struct {
 
 func (x *OpenSessionReply) Reset() {
 	*x = OpenSessionReply{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[20]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +2198,7 @@ func (x *OpenSessionReply) String() string {
 func (*OpenSessionReply) ProtoMessage() {}
 
 func (x *OpenSessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[20]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +2211,7 @@ func (x *OpenSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSessionReply.ProtoReflect.Descriptor instead.
 func (*OpenSessionReply) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{20}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OpenSessionReply) GetError() *v1.ItemError {
@@ -1672,7 +2247,7 @@ type LoseSession struct {
 
 func (x *LoseSession) Reset() {
 	*x = LoseSession{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[21]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +2259,7 @@ func (x *LoseSession) String() string {
 func (*LoseSession) ProtoMessage() {}
 
 func (x *LoseSession) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[21]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +2272,7 @@ func (x *LoseSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoseSession.ProtoReflect.Descriptor instead.
 func (*LoseSession) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{21}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LoseSession) GetWorkerId() []byte {
@@ -1731,7 +2306,7 @@ type DrainWorker struct {
 
 func (x *DrainWorker) Reset() {
 	*x = DrainWorker{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[22]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +2318,7 @@ func (x *DrainWorker) String() string {
 func (*DrainWorker) ProtoMessage() {}
 
 func (x *DrainWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[22]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +2331,7 @@ func (x *DrainWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorker.ProtoReflect.Descriptor instead.
 func (*DrainWorker) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{22}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DrainWorker) GetWorkerId() []byte {
@@ -1773,6 +2348,59 @@ func (x *DrainWorker) GetSession() int64 {
 	return 0
 }
 
+// PauseWorker stops or resumes assignments to a worker, whatever its session.
+type PauseWorker struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      []byte                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Paused        bool                   `protobuf:"varint,2,opt,name=paused,proto3" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseWorker) Reset() {
+	*x = PauseWorker{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseWorker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseWorker) ProtoMessage() {}
+
+func (x *PauseWorker) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseWorker.ProtoReflect.Descriptor instead.
+func (*PauseWorker) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *PauseWorker) GetWorkerId() []byte {
+	if x != nil {
+		return x.WorkerId
+	}
+	return nil
+}
+
+func (x *PauseWorker) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
 // CheckParent asks whether a worker's assignment is live, before it may read or cancel a child.
 type CheckParent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1783,7 +2411,7 @@ type CheckParent struct {
 
 func (x *CheckParent) Reset() {
 	*x = CheckParent{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[23]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +2423,7 @@ func (x *CheckParent) String() string {
 func (*CheckParent) ProtoMessage() {}
 
 func (x *CheckParent) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[23]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +2436,7 @@ func (x *CheckParent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckParent.ProtoReflect.Descriptor instead.
 func (*CheckParent) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{23}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CheckParent) GetParent() *Parent {
@@ -1829,7 +2457,7 @@ type Reports struct {
 
 func (x *Reports) Reset() {
 	*x = Reports{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[24]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +2469,7 @@ func (x *Reports) String() string {
 func (*Reports) ProtoMessage() {}
 
 func (x *Reports) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[24]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +2482,7 @@ func (x *Reports) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reports.ProtoReflect.Descriptor instead.
 func (*Reports) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{24}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Reports) GetWorkerId() []byte {
@@ -1899,7 +2527,7 @@ type ReportItem struct {
 
 func (x *ReportItem) Reset() {
 	*x = ReportItem{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[25]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +2539,7 @@ func (x *ReportItem) String() string {
 func (*ReportItem) ProtoMessage() {}
 
 func (x *ReportItem) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[25]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2552,7 @@ func (x *ReportItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportItem.ProtoReflect.Descriptor instead.
 func (*ReportItem) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{25}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReportItem) GetAssignmentId() []byte {
@@ -2014,7 +2642,7 @@ type ReportsReply struct {
 
 func (x *ReportsReply) Reset() {
 	*x = ReportsReply{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[26]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2654,7 @@ func (x *ReportsReply) String() string {
 func (*ReportsReply) ProtoMessage() {}
 
 func (x *ReportsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[26]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2667,7 @@ func (x *ReportsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportsReply.ProtoReflect.Descriptor instead.
 func (*ReportsReply) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{26}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReportsReply) GetVerdicts() []int32 {
@@ -2061,7 +2689,7 @@ type DispatcherOrder struct {
 
 func (x *DispatcherOrder) Reset() {
 	*x = DispatcherOrder{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[27]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2701,7 @@ func (x *DispatcherOrder) String() string {
 func (*DispatcherOrder) ProtoMessage() {}
 
 func (x *DispatcherOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[27]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2714,7 @@ func (x *DispatcherOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DispatcherOrder.ProtoReflect.Descriptor instead.
 func (*DispatcherOrder) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{27}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DispatcherOrder) GetShard() int32 {
@@ -2126,7 +2754,7 @@ type SessionOrder struct {
 
 func (x *SessionOrder) Reset() {
 	*x = SessionOrder{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[28]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2766,7 @@ func (x *SessionOrder) String() string {
 func (*SessionOrder) ProtoMessage() {}
 
 func (x *SessionOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[28]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2779,7 @@ func (x *SessionOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOrder.ProtoReflect.Descriptor instead.
 func (*SessionOrder) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{28}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SessionOrder) GetTenantId() int64 {
@@ -2228,7 +2856,7 @@ type OrderedAssignment struct {
 
 func (x *OrderedAssignment) Reset() {
 	*x = OrderedAssignment{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[29]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2868,7 @@ func (x *OrderedAssignment) String() string {
 func (*OrderedAssignment) ProtoMessage() {}
 
 func (x *OrderedAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[29]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2881,7 @@ func (x *OrderedAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderedAssignment.ProtoReflect.Descriptor instead.
 func (*OrderedAssignment) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{29}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *OrderedAssignment) GetAssignmentId() []byte {
@@ -2364,7 +2992,7 @@ type OrderedParent struct {
 
 func (x *OrderedParent) Reset() {
 	*x = OrderedParent{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2376,7 +3004,7 @@ func (x *OrderedParent) String() string {
 func (*OrderedParent) ProtoMessage() {}
 
 func (x *OrderedParent) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[30]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2389,7 +3017,7 @@ func (x *OrderedParent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderedParent.ProtoReflect.Descriptor instead.
 func (*OrderedParent) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{30}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *OrderedParent) GetTask() string {
@@ -2417,7 +3045,7 @@ type OrderedCancel struct {
 
 func (x *OrderedCancel) Reset() {
 	*x = OrderedCancel{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +3057,7 @@ func (x *OrderedCancel) String() string {
 func (*OrderedCancel) ProtoMessage() {}
 
 func (x *OrderedCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[31]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +3070,7 @@ func (x *OrderedCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderedCancel.ProtoReflect.Descriptor instead.
 func (*OrderedCancel) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{31}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OrderedCancel) GetAssignmentId() []byte {
@@ -2461,16 +3089,19 @@ func (x *OrderedCancel) GetReason() int32 {
 
 // RunNotices tells what changed in a tenant's runs, after the commit. Readers that watch one of them read again.
 type RunNotices struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TenantId      int64                  `protobuf:"varint,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
-	Runs          []*RunNotice           `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	TenantId int64                  `protobuf:"varint,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	Runs     []*RunNotice           `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`
+	// The owner's, and the message's number under it for this tenant, from 1: a reader that misses one knows that it does.
+	Epoch         int64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Number        int64 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunNotices) Reset() {
 	*x = RunNotices{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +3113,7 @@ func (x *RunNotices) String() string {
 func (*RunNotices) ProtoMessage() {}
 
 func (x *RunNotices) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[32]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +3126,7 @@ func (x *RunNotices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunNotices.ProtoReflect.Descriptor instead.
 func (*RunNotices) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{32}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RunNotices) GetTenantId() int64 {
@@ -2512,18 +3143,33 @@ func (x *RunNotices) GetRuns() []*RunNotice {
 	return nil
 }
 
+func (x *RunNotices) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RunNotices) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 type RunNotice struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RunId         []byte                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	Final         bool                   `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
+	WorkflowId    int64                  `protobuf:"varint,4,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunNotice) Reset() {
 	*x = RunNotice{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +3181,7 @@ func (x *RunNotice) String() string {
 func (*RunNotice) ProtoMessage() {}
 
 func (x *RunNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[33]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +3194,7 @@ func (x *RunNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunNotice.ProtoReflect.Descriptor instead.
 func (*RunNotice) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{33}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RunNotice) GetRunId() []byte {
@@ -2572,6 +3218,111 @@ func (x *RunNotice) GetFinal() bool {
 	return false
 }
 
+func (x *RunNotice) GetWorkflowId() int64 {
+	if x != nil {
+		return x.WorkflowId
+	}
+	return 0
+}
+
+// LogNotices tells that runs have new log lines. It is sent after they are stored.
+type LogNotices struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Runs          []*LogNotice           `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogNotices) Reset() {
+	*x = LogNotices{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogNotices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogNotices) ProtoMessage() {}
+
+func (x *LogNotices) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogNotices.ProtoReflect.Descriptor instead.
+func (*LogNotices) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *LogNotices) GetRuns() []*LogNotice {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+type LogNotice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId []byte                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Microseconds: none of the new lines is older.
+	From          int64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogNotice) Reset() {
+	*x = LogNotice{}
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogNotice) ProtoMessage() {}
+
+func (x *LogNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogNotice.ProtoReflect.Descriptor instead.
+func (*LogNotice) Descriptor() ([]byte, []int) {
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *LogNotice) GetRunId() []byte {
+	if x != nil {
+		return x.RunId
+	}
+	return nil
+}
+
+func (x *LogNotice) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
 // SessionsWanted is sent by a new owner: every dispatcher attaches the shard's sessions again.
 type SessionsWanted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2583,7 +3334,7 @@ type SessionsWanted struct {
 
 func (x *SessionsWanted) Reset() {
 	*x = SessionsWanted{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +3346,7 @@ func (x *SessionsWanted) String() string {
 func (*SessionsWanted) ProtoMessage() {}
 
 func (x *SessionsWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[34]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +3359,7 @@ func (x *SessionsWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionsWanted.ProtoReflect.Descriptor instead.
 func (*SessionsWanted) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{34}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SessionsWanted) GetShard() int32 {
@@ -2642,7 +3393,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +3405,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[35]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +3418,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{35}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Presence) GetInstance() string {
@@ -2712,7 +3463,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +3475,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[36]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +3488,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{36}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Revoked) GetNumber() int64 {
@@ -2770,7 +3521,7 @@ type Beacon struct {
 
 func (x *Beacon) Reset() {
 	*x = Beacon{}
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +3533,7 @@ func (x *Beacon) String() string {
 func (*Beacon) ProtoMessage() {}
 
 func (x *Beacon) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_bus_v1_bus_proto_msgTypes[37]
+	mi := &file_tenon_bus_v1_bus_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +3546,7 @@ func (x *Beacon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beacon.ProtoReflect.Descriptor instead.
 func (*Beacon) Descriptor() ([]byte, []int) {
-	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{37}
+	return file_tenon_bus_v1_bus_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Beacon) GetNumber() int64 {
@@ -2809,7 +3560,7 @@ var File_tenon_bus_v1_bus_proto protoreflect.FileDescriptor
 
 const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\n" +
-	"\x16tenon/bus/v1/bus.proto\x12\ftenon.bus.v1\x1a\x18tenon/runs/v1/runs.proto\"\xe2\x04\n" +
+	"\x16tenon/bus/v1/bus.proto\x12\ftenon.bus.v1\x1a\x18tenon/runs/v1/runs.proto\"\xd8\x05\n" +
 	"\fShardRequest\x125\n" +
 	"\atrigger\x18\x01 \x01(\v2\x19.tenon.bus.v1.TriggerRunsH\x00R\atrigger\x121\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x17.tenon.bus.v1.CancelRunH\x00R\x06cancel\x121\n" +
@@ -2821,9 +3572,11 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\areports\x18\b \x01(\v2\x15.tenon.bus.v1.ReportsH\x00R\areports\x12>\n" +
 	"\fdrain_worker\x18\t \x01(\v2\x19.tenon.bus.v1.DrainWorkerH\x00R\vdrainWorker\x12>\n" +
 	"\fcheck_parent\x18\n" +
-	" \x01(\v2\x19.tenon.bus.v1.CheckParentH\x00R\vcheckParent\x12\x1b\n" +
+	" \x01(\v2\x19.tenon.bus.v1.CheckParentH\x00R\vcheckParent\x124\n" +
+	"\x06survey\x18\v \x01(\v2\x1a.tenon.bus.v1.SurveyTenantH\x00R\x06survey\x12>\n" +
+	"\fpause_worker\x18\f \x01(\v2\x19.tenon.bus.v1.PauseWorkerH\x00R\vpauseWorker\x12\x1b\n" +
 	"\ttenant_id\x18\x14 \x01(\x03R\btenantIdB\x06\n" +
-	"\x04kind\"\x8b\x03\n" +
+	"\x04kind\"\xc6\x03\n" +
 	"\n" +
 	"ShardReply\x12:\n" +
 	"\atrigger\x18\x01 \x01(\v2\x1e.tenon.bus.v1.TriggerRunsReplyH\x00R\atrigger\x12*\n" +
@@ -2832,7 +3585,8 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x04peek\x18\x04 \x01(\v2\x1b.tenon.bus.v1.PeekRunsReplyH\x00R\x04peek\x12:\n" +
 	"\asession\x18\x05 \x01(\v2\x1e.tenon.bus.v1.OpenSessionReplyH\x00R\asession\x126\n" +
 	"\areports\x18\x06 \x01(\v2\x1a.tenon.bus.v1.ReportsReplyH\x00R\areports\x120\n" +
-	"\x05empty\x18\a \x01(\v2\x18.tenon.bus.v1.EmptyReplyH\x00R\x05emptyB\x06\n" +
+	"\x05empty\x18\a \x01(\v2\x18.tenon.bus.v1.EmptyReplyH\x00R\x05empty\x129\n" +
+	"\x06survey\x18\b \x01(\v2\x1f.tenon.bus.v1.SurveyTenantReplyH\x00R\x06surveyB\x06\n" +
 	"\x04kind\"\f\n" +
 	"\n" +
 	"EmptyReply\"C\n" +
@@ -2902,7 +3656,59 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\n" +
 	"queue_time\x18\a \x01(\x03R\tqueueTime\x12\x1d\n" +
 	"\n" +
-	"retry_time\x18\b \x01(\x03R\tretryTime\"\xfa\x01\n" +
+	"retry_time\x18\b \x01(\x03R\tretryTime\"q\n" +
+	"\fSurveyTenant\x12\x12\n" +
+	"\x04runs\x18\x01 \x01(\bR\x04runs\x12\x18\n" +
+	"\aworkers\x18\x02 \x01(\bR\aworkers\x12\x16\n" +
+	"\x06queues\x18\x03 \x01(\bR\x06queues\x12\x1b\n" +
+	"\tworker_id\x18\x04 \x01(\fR\bworkerId\"\xda\x01\n" +
+	"\x11SurveyTenantReply\x12*\n" +
+	"\x04runs\x18\x01 \x03(\v2\x16.tenon.bus.v1.BegunRunR\x04runs\x126\n" +
+	"\aworkers\x18\x02 \x03(\v2\x1c.tenon.bus.v1.SurveyedWorkerR\aworkers\x123\n" +
+	"\x06queues\x18\x03 \x03(\v2\x1b.tenon.bus.v1.SurveyedQueueR\x06queues\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x03R\x05epoch\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\x03R\x06number\"B\n" +
+	"\bBegunRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x1f\n" +
+	"\vworkflow_id\x18\x02 \x01(\x03R\n" +
+	"workflowId\"\xbc\x02\n" +
+	"\x0eSurveyedWorker\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x03R\asession\x12\x1e\n" +
+	"\n" +
+	"dispatcher\x18\x03 \x01(\tR\n" +
+	"dispatcher\x12\x14\n" +
+	"\x05slots\x18\x04 \x01(\x05R\x05slots\x12\x1d\n" +
+	"\n" +
+	"slots_used\x18\x05 \x01(\x05R\tslotsUsed\x12\x1a\n" +
+	"\bdraining\x18\x06 \x01(\bR\bdraining\x12\x16\n" +
+	"\x06paused\x18\a \x01(\bR\x06paused\x12\x12\n" +
+	"\x04lost\x18\b \x01(\bR\x04lost\x12 \n" +
+	"\vassignments\x18\t \x01(\x05R\vassignments\x124\n" +
+	"\x04held\x18\n" +
+	" \x03(\v2 .tenon.bus.v1.SurveyedAssignmentR\x04held\"\xcb\x01\n" +
+	"\x12SurveyedAssignment\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x1a\n" +
+	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x12\n" +
+	"\x04task\x18\x03 \x01(\tR\x04task\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\x05R\aattempt\x12\x16\n" +
+	"\x06status\x18\x05 \x01(\tR\x06status\x12\x1d\n" +
+	"\n" +
+	"start_time\x18\x06 \x01(\x03R\tstartTime\x12\x1d\n" +
+	"\n" +
+	"queue_time\x18\a \x01(\x03R\tqueueTime\"\xa4\x02\n" +
+	"\rSurveyedQueue\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\awaiting\x18\x02 \x01(\x03R\awaiting\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12\"\n" +
+	"\roldest_run_id\x18\x04 \x01(\fR\voldestRunId\x12'\n" +
+	"\x0foldest_workflow\x18\x05 \x01(\tR\x0eoldestWorkflow\x12\x1f\n" +
+	"\voldest_task\x18\x06 \x01(\tR\n" +
+	"oldestTask\x12*\n" +
+	"\x11oldest_queue_time\x18\a \x01(\x03R\x0foldestQueueTime\x12\x18\n" +
+	"\aworkers\x18\b \x01(\x05R\aworkers\x12\x1d\n" +
+	"\n" +
+	"free_slots\x18\t \x01(\x05R\tfreeSlots\"\x92\x02\n" +
 	"\vOpenSession\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12\x1e\n" +
@@ -2913,7 +3719,8 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x06queues\x18\x05 \x03(\tR\x06queues\x12\x14\n" +
 	"\x05slots\x18\x06 \x01(\x05R\x05slots\x12\x1a\n" +
 	"\bdraining\x18\a \x01(\bR\bdraining\x120\n" +
-	"\x04held\x18\b \x03(\v2\x1c.tenon.bus.v1.HeldAssignmentR\x04held\"\xd3\x01\n" +
+	"\x04held\x18\b \x03(\v2\x1c.tenon.bus.v1.HeldAssignmentR\x04held\x12\x16\n" +
+	"\x06paused\x18\t \x01(\bR\x06paused\"\xd3\x01\n" +
 	"\x0eHeldAssignment\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\fR\x05runId\x12\x17\n" +
@@ -2934,7 +3741,10 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x04gone\x18\x03 \x01(\bR\x04gone\"D\n" +
 	"\vDrainWorker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
-	"\asession\x18\x02 \x01(\x03R\asession\";\n" +
+	"\asession\x18\x02 \x01(\x03R\asession\"B\n" +
+	"\vPauseWorker\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x16\n" +
+	"\x06paused\x18\x02 \x01(\bR\x06paused\";\n" +
 	"\vCheckParent\x12,\n" +
 	"\x06parent\x18\x01 \x01(\v2\x14.tenon.bus.v1.ParentR\x06parent\"p\n" +
 	"\aReports\x12\x1b\n" +
@@ -2997,15 +3807,25 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x06output\x18\x02 \x01(\v2\x15.tenon.bus.v1.PayloadR\x06output\"L\n" +
 	"\rOrderedCancel\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\x05R\x06reason\"V\n" +
+	"\x06reason\x18\x02 \x01(\x05R\x06reason\"\x84\x01\n" +
 	"\n" +
 	"RunNotices\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\x03R\btenantId\x12+\n" +
-	"\x04runs\x18\x02 \x03(\v2\x17.tenon.bus.v1.RunNoticeR\x04runs\"T\n" +
+	"\x04runs\x18\x02 \x03(\v2\x17.tenon.bus.v1.RunNoticeR\x04runs\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x03R\x05epoch\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x03R\x06number\"u\n" +
 	"\tRunNotice\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05final\x18\x03 \x01(\bR\x05final\"<\n" +
+	"\x05final\x18\x03 \x01(\bR\x05final\x12\x1f\n" +
+	"\vworkflow_id\x18\x04 \x01(\x03R\n" +
+	"workflowId\"9\n" +
+	"\n" +
+	"LogNotices\x12+\n" +
+	"\x04runs\x18\x01 \x03(\v2\x17.tenon.bus.v1.LogNoticeR\x04runs\"6\n" +
+	"\tLogNotice\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\x03R\x04from\"<\n" +
 	"\x0eSessionsWanted\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\"v\n" +
@@ -3044,49 +3864,58 @@ func file_tenon_bus_v1_bus_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_bus_v1_bus_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tenon_bus_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_tenon_bus_v1_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_tenon_bus_v1_bus_proto_goTypes = []any{
-	(ReportKind)(0),           // 0: tenon.bus.v1.ReportKind
-	(*ShardRequest)(nil),      // 1: tenon.bus.v1.ShardRequest
-	(*ShardReply)(nil),        // 2: tenon.bus.v1.ShardReply
-	(*EmptyReply)(nil),        // 3: tenon.bus.v1.EmptyReply
-	(*Payload)(nil),           // 4: tenon.bus.v1.Payload
-	(*TriggerRuns)(nil),       // 5: tenon.bus.v1.TriggerRuns
-	(*TriggerRun)(nil),        // 6: tenon.bus.v1.TriggerRun
-	(*Parent)(nil),            // 7: tenon.bus.v1.Parent
-	(*TriggerRunsReply)(nil),  // 8: tenon.bus.v1.TriggerRunsReply
-	(*TriggerRunReply)(nil),   // 9: tenon.bus.v1.TriggerRunReply
-	(*CancelRun)(nil),         // 10: tenon.bus.v1.CancelRun
-	(*ReplayRun)(nil),         // 11: tenon.bus.v1.ReplayRun
-	(*RunReply)(nil),          // 12: tenon.bus.v1.RunReply
-	(*AwaitRuns)(nil),         // 13: tenon.bus.v1.AwaitRuns
-	(*AwaitRunsReply)(nil),    // 14: tenon.bus.v1.AwaitRunsReply
-	(*PeekRuns)(nil),          // 15: tenon.bus.v1.PeekRuns
-	(*PeekRunsReply)(nil),     // 16: tenon.bus.v1.PeekRunsReply
-	(*PeekedRun)(nil),         // 17: tenon.bus.v1.PeekedRun
-	(*PeekedTask)(nil),        // 18: tenon.bus.v1.PeekedTask
-	(*OpenSession)(nil),       // 19: tenon.bus.v1.OpenSession
-	(*HeldAssignment)(nil),    // 20: tenon.bus.v1.HeldAssignment
-	(*OpenSessionReply)(nil),  // 21: tenon.bus.v1.OpenSessionReply
-	(*LoseSession)(nil),       // 22: tenon.bus.v1.LoseSession
-	(*DrainWorker)(nil),       // 23: tenon.bus.v1.DrainWorker
-	(*CheckParent)(nil),       // 24: tenon.bus.v1.CheckParent
-	(*Reports)(nil),           // 25: tenon.bus.v1.Reports
-	(*ReportItem)(nil),        // 26: tenon.bus.v1.ReportItem
-	(*ReportsReply)(nil),      // 27: tenon.bus.v1.ReportsReply
-	(*DispatcherOrder)(nil),   // 28: tenon.bus.v1.DispatcherOrder
-	(*SessionOrder)(nil),      // 29: tenon.bus.v1.SessionOrder
-	(*OrderedAssignment)(nil), // 30: tenon.bus.v1.OrderedAssignment
-	(*OrderedParent)(nil),     // 31: tenon.bus.v1.OrderedParent
-	(*OrderedCancel)(nil),     // 32: tenon.bus.v1.OrderedCancel
-	(*RunNotices)(nil),        // 33: tenon.bus.v1.RunNotices
-	(*RunNotice)(nil),         // 34: tenon.bus.v1.RunNotice
-	(*SessionsWanted)(nil),    // 35: tenon.bus.v1.SessionsWanted
-	(*Presence)(nil),          // 36: tenon.bus.v1.Presence
-	(*Revoked)(nil),           // 37: tenon.bus.v1.Revoked
-	(*Beacon)(nil),            // 38: tenon.bus.v1.Beacon
-	(*v1.ItemError)(nil),      // 39: tenon.runs.v1.ItemError
-	(*v1.TaskError)(nil),      // 40: tenon.runs.v1.TaskError
+	(ReportKind)(0),            // 0: tenon.bus.v1.ReportKind
+	(*ShardRequest)(nil),       // 1: tenon.bus.v1.ShardRequest
+	(*ShardReply)(nil),         // 2: tenon.bus.v1.ShardReply
+	(*EmptyReply)(nil),         // 3: tenon.bus.v1.EmptyReply
+	(*Payload)(nil),            // 4: tenon.bus.v1.Payload
+	(*TriggerRuns)(nil),        // 5: tenon.bus.v1.TriggerRuns
+	(*TriggerRun)(nil),         // 6: tenon.bus.v1.TriggerRun
+	(*Parent)(nil),             // 7: tenon.bus.v1.Parent
+	(*TriggerRunsReply)(nil),   // 8: tenon.bus.v1.TriggerRunsReply
+	(*TriggerRunReply)(nil),    // 9: tenon.bus.v1.TriggerRunReply
+	(*CancelRun)(nil),          // 10: tenon.bus.v1.CancelRun
+	(*ReplayRun)(nil),          // 11: tenon.bus.v1.ReplayRun
+	(*RunReply)(nil),           // 12: tenon.bus.v1.RunReply
+	(*AwaitRuns)(nil),          // 13: tenon.bus.v1.AwaitRuns
+	(*AwaitRunsReply)(nil),     // 14: tenon.bus.v1.AwaitRunsReply
+	(*PeekRuns)(nil),           // 15: tenon.bus.v1.PeekRuns
+	(*PeekRunsReply)(nil),      // 16: tenon.bus.v1.PeekRunsReply
+	(*PeekedRun)(nil),          // 17: tenon.bus.v1.PeekedRun
+	(*PeekedTask)(nil),         // 18: tenon.bus.v1.PeekedTask
+	(*SurveyTenant)(nil),       // 19: tenon.bus.v1.SurveyTenant
+	(*SurveyTenantReply)(nil),  // 20: tenon.bus.v1.SurveyTenantReply
+	(*BegunRun)(nil),           // 21: tenon.bus.v1.BegunRun
+	(*SurveyedWorker)(nil),     // 22: tenon.bus.v1.SurveyedWorker
+	(*SurveyedAssignment)(nil), // 23: tenon.bus.v1.SurveyedAssignment
+	(*SurveyedQueue)(nil),      // 24: tenon.bus.v1.SurveyedQueue
+	(*OpenSession)(nil),        // 25: tenon.bus.v1.OpenSession
+	(*HeldAssignment)(nil),     // 26: tenon.bus.v1.HeldAssignment
+	(*OpenSessionReply)(nil),   // 27: tenon.bus.v1.OpenSessionReply
+	(*LoseSession)(nil),        // 28: tenon.bus.v1.LoseSession
+	(*DrainWorker)(nil),        // 29: tenon.bus.v1.DrainWorker
+	(*PauseWorker)(nil),        // 30: tenon.bus.v1.PauseWorker
+	(*CheckParent)(nil),        // 31: tenon.bus.v1.CheckParent
+	(*Reports)(nil),            // 32: tenon.bus.v1.Reports
+	(*ReportItem)(nil),         // 33: tenon.bus.v1.ReportItem
+	(*ReportsReply)(nil),       // 34: tenon.bus.v1.ReportsReply
+	(*DispatcherOrder)(nil),    // 35: tenon.bus.v1.DispatcherOrder
+	(*SessionOrder)(nil),       // 36: tenon.bus.v1.SessionOrder
+	(*OrderedAssignment)(nil),  // 37: tenon.bus.v1.OrderedAssignment
+	(*OrderedParent)(nil),      // 38: tenon.bus.v1.OrderedParent
+	(*OrderedCancel)(nil),      // 39: tenon.bus.v1.OrderedCancel
+	(*RunNotices)(nil),         // 40: tenon.bus.v1.RunNotices
+	(*RunNotice)(nil),          // 41: tenon.bus.v1.RunNotice
+	(*LogNotices)(nil),         // 42: tenon.bus.v1.LogNotices
+	(*LogNotice)(nil),          // 43: tenon.bus.v1.LogNotice
+	(*SessionsWanted)(nil),     // 44: tenon.bus.v1.SessionsWanted
+	(*Presence)(nil),           // 45: tenon.bus.v1.Presence
+	(*Revoked)(nil),            // 46: tenon.bus.v1.Revoked
+	(*Beacon)(nil),             // 47: tenon.bus.v1.Beacon
+	(*v1.ItemError)(nil),       // 48: tenon.runs.v1.ItemError
+	(*v1.TaskError)(nil),       // 49: tenon.runs.v1.TaskError
 }
 var file_tenon_bus_v1_bus_proto_depIdxs = []int32{
 	5,  // 0: tenon.bus.v1.ShardRequest.trigger:type_name -> tenon.bus.v1.TriggerRuns
@@ -3094,48 +3923,56 @@ var file_tenon_bus_v1_bus_proto_depIdxs = []int32{
 	11, // 2: tenon.bus.v1.ShardRequest.replay:type_name -> tenon.bus.v1.ReplayRun
 	13, // 3: tenon.bus.v1.ShardRequest.await:type_name -> tenon.bus.v1.AwaitRuns
 	15, // 4: tenon.bus.v1.ShardRequest.peek:type_name -> tenon.bus.v1.PeekRuns
-	19, // 5: tenon.bus.v1.ShardRequest.open_session:type_name -> tenon.bus.v1.OpenSession
-	22, // 6: tenon.bus.v1.ShardRequest.lose_session:type_name -> tenon.bus.v1.LoseSession
-	25, // 7: tenon.bus.v1.ShardRequest.reports:type_name -> tenon.bus.v1.Reports
-	23, // 8: tenon.bus.v1.ShardRequest.drain_worker:type_name -> tenon.bus.v1.DrainWorker
-	24, // 9: tenon.bus.v1.ShardRequest.check_parent:type_name -> tenon.bus.v1.CheckParent
-	8,  // 10: tenon.bus.v1.ShardReply.trigger:type_name -> tenon.bus.v1.TriggerRunsReply
-	12, // 11: tenon.bus.v1.ShardReply.run:type_name -> tenon.bus.v1.RunReply
-	14, // 12: tenon.bus.v1.ShardReply.await:type_name -> tenon.bus.v1.AwaitRunsReply
-	16, // 13: tenon.bus.v1.ShardReply.peek:type_name -> tenon.bus.v1.PeekRunsReply
-	21, // 14: tenon.bus.v1.ShardReply.session:type_name -> tenon.bus.v1.OpenSessionReply
-	27, // 15: tenon.bus.v1.ShardReply.reports:type_name -> tenon.bus.v1.ReportsReply
-	3,  // 16: tenon.bus.v1.ShardReply.empty:type_name -> tenon.bus.v1.EmptyReply
-	6,  // 17: tenon.bus.v1.TriggerRuns.runs:type_name -> tenon.bus.v1.TriggerRun
-	4,  // 18: tenon.bus.v1.TriggerRun.input:type_name -> tenon.bus.v1.Payload
-	7,  // 19: tenon.bus.v1.TriggerRun.parent:type_name -> tenon.bus.v1.Parent
-	9,  // 20: tenon.bus.v1.TriggerRunsReply.runs:type_name -> tenon.bus.v1.TriggerRunReply
-	39, // 21: tenon.bus.v1.TriggerRunReply.error:type_name -> tenon.runs.v1.ItemError
-	7,  // 22: tenon.bus.v1.CancelRun.parent:type_name -> tenon.bus.v1.Parent
-	39, // 23: tenon.bus.v1.RunReply.error:type_name -> tenon.runs.v1.ItemError
-	7,  // 24: tenon.bus.v1.AwaitRuns.parent:type_name -> tenon.bus.v1.Parent
-	39, // 25: tenon.bus.v1.AwaitRunsReply.error:type_name -> tenon.runs.v1.ItemError
-	17, // 26: tenon.bus.v1.PeekRunsReply.runs:type_name -> tenon.bus.v1.PeekedRun
-	18, // 27: tenon.bus.v1.PeekedRun.tasks:type_name -> tenon.bus.v1.PeekedTask
-	20, // 28: tenon.bus.v1.OpenSession.held:type_name -> tenon.bus.v1.HeldAssignment
-	39, // 29: tenon.bus.v1.OpenSessionReply.error:type_name -> tenon.runs.v1.ItemError
-	7,  // 30: tenon.bus.v1.CheckParent.parent:type_name -> tenon.bus.v1.Parent
-	26, // 31: tenon.bus.v1.Reports.items:type_name -> tenon.bus.v1.ReportItem
-	0,  // 32: tenon.bus.v1.ReportItem.kind:type_name -> tenon.bus.v1.ReportKind
-	4,  // 33: tenon.bus.v1.ReportItem.output:type_name -> tenon.bus.v1.Payload
-	40, // 34: tenon.bus.v1.ReportItem.error:type_name -> tenon.runs.v1.TaskError
-	29, // 35: tenon.bus.v1.DispatcherOrder.sessions:type_name -> tenon.bus.v1.SessionOrder
-	30, // 36: tenon.bus.v1.SessionOrder.assignments:type_name -> tenon.bus.v1.OrderedAssignment
-	32, // 37: tenon.bus.v1.SessionOrder.cancels:type_name -> tenon.bus.v1.OrderedCancel
-	4,  // 38: tenon.bus.v1.OrderedAssignment.input:type_name -> tenon.bus.v1.Payload
-	31, // 39: tenon.bus.v1.OrderedAssignment.parents:type_name -> tenon.bus.v1.OrderedParent
-	4,  // 40: tenon.bus.v1.OrderedParent.output:type_name -> tenon.bus.v1.Payload
-	34, // 41: tenon.bus.v1.RunNotices.runs:type_name -> tenon.bus.v1.RunNotice
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	25, // 5: tenon.bus.v1.ShardRequest.open_session:type_name -> tenon.bus.v1.OpenSession
+	28, // 6: tenon.bus.v1.ShardRequest.lose_session:type_name -> tenon.bus.v1.LoseSession
+	32, // 7: tenon.bus.v1.ShardRequest.reports:type_name -> tenon.bus.v1.Reports
+	29, // 8: tenon.bus.v1.ShardRequest.drain_worker:type_name -> tenon.bus.v1.DrainWorker
+	31, // 9: tenon.bus.v1.ShardRequest.check_parent:type_name -> tenon.bus.v1.CheckParent
+	19, // 10: tenon.bus.v1.ShardRequest.survey:type_name -> tenon.bus.v1.SurveyTenant
+	30, // 11: tenon.bus.v1.ShardRequest.pause_worker:type_name -> tenon.bus.v1.PauseWorker
+	8,  // 12: tenon.bus.v1.ShardReply.trigger:type_name -> tenon.bus.v1.TriggerRunsReply
+	12, // 13: tenon.bus.v1.ShardReply.run:type_name -> tenon.bus.v1.RunReply
+	14, // 14: tenon.bus.v1.ShardReply.await:type_name -> tenon.bus.v1.AwaitRunsReply
+	16, // 15: tenon.bus.v1.ShardReply.peek:type_name -> tenon.bus.v1.PeekRunsReply
+	27, // 16: tenon.bus.v1.ShardReply.session:type_name -> tenon.bus.v1.OpenSessionReply
+	34, // 17: tenon.bus.v1.ShardReply.reports:type_name -> tenon.bus.v1.ReportsReply
+	3,  // 18: tenon.bus.v1.ShardReply.empty:type_name -> tenon.bus.v1.EmptyReply
+	20, // 19: tenon.bus.v1.ShardReply.survey:type_name -> tenon.bus.v1.SurveyTenantReply
+	6,  // 20: tenon.bus.v1.TriggerRuns.runs:type_name -> tenon.bus.v1.TriggerRun
+	4,  // 21: tenon.bus.v1.TriggerRun.input:type_name -> tenon.bus.v1.Payload
+	7,  // 22: tenon.bus.v1.TriggerRun.parent:type_name -> tenon.bus.v1.Parent
+	9,  // 23: tenon.bus.v1.TriggerRunsReply.runs:type_name -> tenon.bus.v1.TriggerRunReply
+	48, // 24: tenon.bus.v1.TriggerRunReply.error:type_name -> tenon.runs.v1.ItemError
+	7,  // 25: tenon.bus.v1.CancelRun.parent:type_name -> tenon.bus.v1.Parent
+	48, // 26: tenon.bus.v1.RunReply.error:type_name -> tenon.runs.v1.ItemError
+	7,  // 27: tenon.bus.v1.AwaitRuns.parent:type_name -> tenon.bus.v1.Parent
+	48, // 28: tenon.bus.v1.AwaitRunsReply.error:type_name -> tenon.runs.v1.ItemError
+	17, // 29: tenon.bus.v1.PeekRunsReply.runs:type_name -> tenon.bus.v1.PeekedRun
+	18, // 30: tenon.bus.v1.PeekedRun.tasks:type_name -> tenon.bus.v1.PeekedTask
+	21, // 31: tenon.bus.v1.SurveyTenantReply.runs:type_name -> tenon.bus.v1.BegunRun
+	22, // 32: tenon.bus.v1.SurveyTenantReply.workers:type_name -> tenon.bus.v1.SurveyedWorker
+	24, // 33: tenon.bus.v1.SurveyTenantReply.queues:type_name -> tenon.bus.v1.SurveyedQueue
+	23, // 34: tenon.bus.v1.SurveyedWorker.held:type_name -> tenon.bus.v1.SurveyedAssignment
+	26, // 35: tenon.bus.v1.OpenSession.held:type_name -> tenon.bus.v1.HeldAssignment
+	48, // 36: tenon.bus.v1.OpenSessionReply.error:type_name -> tenon.runs.v1.ItemError
+	7,  // 37: tenon.bus.v1.CheckParent.parent:type_name -> tenon.bus.v1.Parent
+	33, // 38: tenon.bus.v1.Reports.items:type_name -> tenon.bus.v1.ReportItem
+	0,  // 39: tenon.bus.v1.ReportItem.kind:type_name -> tenon.bus.v1.ReportKind
+	4,  // 40: tenon.bus.v1.ReportItem.output:type_name -> tenon.bus.v1.Payload
+	49, // 41: tenon.bus.v1.ReportItem.error:type_name -> tenon.runs.v1.TaskError
+	36, // 42: tenon.bus.v1.DispatcherOrder.sessions:type_name -> tenon.bus.v1.SessionOrder
+	37, // 43: tenon.bus.v1.SessionOrder.assignments:type_name -> tenon.bus.v1.OrderedAssignment
+	39, // 44: tenon.bus.v1.SessionOrder.cancels:type_name -> tenon.bus.v1.OrderedCancel
+	4,  // 45: tenon.bus.v1.OrderedAssignment.input:type_name -> tenon.bus.v1.Payload
+	38, // 46: tenon.bus.v1.OrderedAssignment.parents:type_name -> tenon.bus.v1.OrderedParent
+	4,  // 47: tenon.bus.v1.OrderedParent.output:type_name -> tenon.bus.v1.Payload
+	41, // 48: tenon.bus.v1.RunNotices.runs:type_name -> tenon.bus.v1.RunNotice
+	43, // 49: tenon.bus.v1.LogNotices.runs:type_name -> tenon.bus.v1.LogNotice
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_tenon_bus_v1_bus_proto_init() }
@@ -3154,6 +3991,8 @@ func file_tenon_bus_v1_bus_proto_init() {
 		(*ShardRequest_Reports)(nil),
 		(*ShardRequest_DrainWorker)(nil),
 		(*ShardRequest_CheckParent)(nil),
+		(*ShardRequest_Survey)(nil),
+		(*ShardRequest_PauseWorker)(nil),
 	}
 	file_tenon_bus_v1_bus_proto_msgTypes[1].OneofWrappers = []any{
 		(*ShardReply_Trigger)(nil),
@@ -3163,6 +4002,7 @@ func file_tenon_bus_v1_bus_proto_init() {
 		(*ShardReply_Session)(nil),
 		(*ShardReply_Reports)(nil),
 		(*ShardReply_Empty)(nil),
+		(*ShardReply_Survey)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3170,7 +4010,7 @@ func file_tenon_bus_v1_bus_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_bus_v1_bus_proto_rawDesc), len(file_tenon_bus_v1_bus_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   38,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

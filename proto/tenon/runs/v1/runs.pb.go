@@ -823,7 +823,9 @@ type LogLine struct {
 	Level      LogLevel               `protobuf:"varint,5,opt,name=level,proto3,enum=tenon.runs.v1.LogLevel" json:"level,omitempty"`
 	Message    string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	// An object of further fields.
-	FieldsJson    string `protobuf:"bytes,7,opt,name=fields_json,json=fieldsJson,proto3" json:"fields_json,omitempty"`
+	FieldsJson string `protobuf:"bytes,7,opt,name=fields_json,json=fieldsJson,proto3" json:"fields_json,omitempty"`
+	// Tells the line from all others of its run.
+	Id            string `protobuf:"bytes,8,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -903,6 +905,13 @@ func (x *LogLine) GetMessage() string {
 func (x *LogLine) GetFieldsJson() string {
 	if x != nil {
 		return x.FieldsJson
+	}
+	return ""
+}
+
+func (x *LogLine) GetId() string {
+	if x != nil {
+		return x.Id
 	}
 	return ""
 }
@@ -1693,7 +1702,9 @@ type ListRunsRequest struct {
 	// Only runs created before this instant.
 	CreatedBefore *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_before,json=createdBefore,proto3" json:"created_before,omitempty"`
 	// Only children of this run.
-	ParentRunId   string `protobuf:"bytes,7,opt,name=parent_run_id,json=parentRunId,proto3" json:"parent_run_id,omitempty"`
+	ParentRunId string `protobuf:"bytes,7,opt,name=parent_run_id,json=parentRunId,proto3" json:"parent_run_id,omitempty"`
+	// Only runs whose id begins with this text, with or without "run_"; letters of any case.
+	IdPrefix      string `protobuf:"bytes,8,opt,name=id_prefix,json=idPrefix,proto3" json:"id_prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1777,10 +1788,18 @@ func (x *ListRunsRequest) GetParentRunId() string {
 	return ""
 }
 
+func (x *ListRunsRequest) GetIdPrefix() string {
+	if x != nil {
+		return x.IdPrefix
+	}
+	return ""
+}
+
 type ListRunsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Runs          []*Run                 `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// May be fewer than asked for although there are more: only an empty next_page_token is the end.
+	Runs          []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1949,7 +1968,11 @@ type ListLogsRequest struct {
 	PageSize  int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only lines of this task.
-	Task          string `protobuf:"bytes,4,opt,name=task,proto3" json:"task,omitempty"`
+	Task string `protobuf:"bytes,4,opt,name=task,proto3" json:"task,omitempty"`
+	// Only lines whose message contains this text, in whatever case.
+	Text string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	// Only lines of this level or above.
+	MinLevel      LogLevel `protobuf:"varint,6,opt,name=min_level,json=minLevel,proto3,enum=tenon.runs.v1.LogLevel" json:"min_level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2012,10 +2035,25 @@ func (x *ListLogsRequest) GetTask() string {
 	return ""
 }
 
+func (x *ListLogsRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ListLogsRequest) GetMinLevel() LogLevel {
+	if x != nil {
+		return x.MinLevel
+	}
+	return LogLevel_LOG_LEVEL_UNSPECIFIED
+}
+
 type ListLogsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lines         []*LogLine             `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A search looks through at most 20,000 lines a call: a page may be short, or empty, although more follows.
+	Lines         []*LogLine `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	NextPageToken string     `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2355,6 +2393,1120 @@ func (x *ReplayRunResponse) GetRun() *Run {
 	return nil
 }
 
+type CancelRunsRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	RunIds []string               `protobuf:"bytes,1,rep,name=run_ids,json=runIds,proto3" json:"run_ids,omitempty"`
+	// As in CancelRun.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRunsRequest) Reset() {
+	*x = CancelRunsRequest{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRunsRequest) ProtoMessage() {}
+
+func (x *CancelRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRunsRequest.ProtoReflect.Descriptor instead.
+func (*CancelRunsRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CancelRunsRequest) GetRunIds() []string {
+	if x != nil {
+		return x.RunIds
+	}
+	return nil
+}
+
+func (x *CancelRunsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type CancelRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One per id, in order.
+	Results       []*RunResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRunsResponse) Reset() {
+	*x = CancelRunsResponse{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRunsResponse) ProtoMessage() {}
+
+func (x *CancelRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRunsResponse.ProtoReflect.Descriptor instead.
+func (*CancelRunsResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *CancelRunsResponse) GetResults() []*RunResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// RunResult is what became of one run of a bulk call.
+type RunResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Set when this run was refused.
+	Error         *ItemError `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunResult) Reset() {
+	*x = RunResult{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunResult) ProtoMessage() {}
+
+func (x *RunResult) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunResult.ProtoReflect.Descriptor instead.
+func (*RunResult) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RunResult) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RunResult) GetError() *ItemError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+type ReplayRunsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunIds        []string               `protobuf:"bytes,1,rep,name=run_ids,json=runIds,proto3" json:"run_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayRunsRequest) Reset() {
+	*x = ReplayRunsRequest{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayRunsRequest) ProtoMessage() {}
+
+func (x *ReplayRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayRunsRequest.ProtoReflect.Descriptor instead.
+func (*ReplayRunsRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReplayRunsRequest) GetRunIds() []string {
+	if x != nil {
+		return x.RunIds
+	}
+	return nil
+}
+
+type ReplayRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One per id, in order.
+	Results       []*RunResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayRunsResponse) Reset() {
+	*x = ReplayRunsResponse{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayRunsResponse) ProtoMessage() {}
+
+func (x *ReplayRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayRunsResponse.ProtoReflect.Descriptor instead.
+func (*ReplayRunsResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ReplayRunsResponse) GetResults() []*RunResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type WatchRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only runs of this workflow.
+	Workflow string `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// Of the last message that arrived, to go on after a broken connection.
+	ResumeToken   string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRunsRequest) Reset() {
+	*x = WatchRunsRequest{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRunsRequest) ProtoMessage() {}
+
+func (x *WatchRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRunsRequest.ProtoReflect.Descriptor instead.
+func (*WatchRunsRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *WatchRunsRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *WatchRunsRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+type WatchRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Runs that have changed, as ListRuns shows them, each as it is now. Runs of every state: a reader that shows some states drops the others.
+	Runs []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// More has changed than is told here: read again what is shown. At most one a second.
+	Reset_        bool   `protobuf:"varint,2,opt,name=reset,proto3" json:"reset,omitempty"`
+	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"` // A message with neither runs nor reset is a beat that keeps the stream open.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRunsResponse) Reset() {
+	*x = WatchRunsResponse{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRunsResponse) ProtoMessage() {}
+
+func (x *WatchRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRunsResponse.ProtoReflect.Descriptor instead.
+func (*WatchRunsResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *WatchRunsResponse) GetRuns() []*Run {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *WatchRunsResponse) GetReset_() bool {
+	if x != nil {
+		return x.Reset_
+	}
+	return false
+}
+
+func (x *WatchRunsResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+type WatchLogsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Only lines of this task.
+	Task string `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	// Of the last message that arrived, to go on after a broken connection. Lines of the last moments before it may come again, with the ids they had.
+	// Default: from the first line on.
+	ResumeToken string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// Only lines whose message contains this text, in whatever case.
+	Text string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	// Only lines of this level or above.
+	MinLevel      LogLevel `protobuf:"varint,5,opt,name=min_level,json=minLevel,proto3,enum=tenon.runs.v1.LogLevel" json:"min_level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchLogsRequest) Reset() {
+	*x = WatchLogsRequest{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchLogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchLogsRequest) ProtoMessage() {}
+
+func (x *WatchLogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchLogsRequest.ProtoReflect.Descriptor instead.
+func (*WatchLogsRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *WatchLogsRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *WatchLogsRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *WatchLogsRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+func (x *WatchLogsRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *WatchLogsRequest) GetMinLevel() LogLevel {
+	if x != nil {
+		return x.MinLevel
+	}
+	return LogLevel_LOG_LEVEL_UNSPECIFIED
+}
+
+type WatchLogsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty in a beat that keeps the stream open.
+	Lines         []*LogLine `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	ResumeToken   string     `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchLogsResponse) Reset() {
+	*x = WatchLogsResponse{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchLogsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchLogsResponse) ProtoMessage() {}
+
+func (x *WatchLogsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchLogsResponse.ProtoReflect.Descriptor instead.
+func (*WatchLogsResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *WatchLogsResponse) GetLines() []*LogLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *WatchLogsResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+type GetRunStatsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only runs of this workflow.
+	Workflow string `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// The window, in whole minutes and at most 7 days. Default: the last hour.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Width of a point of the series: whole minutes, such that there are at most 1,500 points. Default 1 minute.
+	Step          *durationpb.Duration `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRunStatsRequest) Reset() {
+	*x = GetRunStatsRequest{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRunStatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRunStatsRequest) ProtoMessage() {}
+
+func (x *GetRunStatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRunStatsRequest.ProtoReflect.Descriptor instead.
+func (*GetRunStatsRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *GetRunStatsRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *GetRunStatsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetRunStatsRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetRunStatsRequest) GetStep() *durationpb.Duration {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+type GetRunStatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Runs open now.
+	Queued  int64 `protobuf:"varint,1,opt,name=queued,proto3" json:"queued,omitempty"`
+	Running int64 `protobuf:"varint,2,opt,name=running,proto3" json:"running,omitempty"`
+	// The tenant has more open rows than are counted (100,000): queued and running are then lower bounds.
+	OpenLowerBound bool `protobuf:"varint,3,opt,name=open_lower_bound,json=openLowerBound,proto3" json:"open_lower_bound,omitempty"`
+	// Runs that ended within the window. A replay counts again.
+	Ended *RunCounts `protobuf:"bytes,4,opt,name=ended,proto3" json:"ended,omitempty"`
+	// One for each step of the window, in order.
+	Points        []*RunStatsPoint `protobuf:"bytes,5,rep,name=points,proto3" json:"points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRunStatsResponse) Reset() {
+	*x = GetRunStatsResponse{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRunStatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRunStatsResponse) ProtoMessage() {}
+
+func (x *GetRunStatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRunStatsResponse.ProtoReflect.Descriptor instead.
+func (*GetRunStatsResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *GetRunStatsResponse) GetQueued() int64 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *GetRunStatsResponse) GetRunning() int64 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
+func (x *GetRunStatsResponse) GetOpenLowerBound() bool {
+	if x != nil {
+		return x.OpenLowerBound
+	}
+	return false
+}
+
+func (x *GetRunStatsResponse) GetEnded() *RunCounts {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *GetRunStatsResponse) GetPoints() []*RunStatsPoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+type RunCounts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Completed     int64                  `protobuf:"varint,1,opt,name=completed,proto3" json:"completed,omitempty"`
+	Failed        int64                  `protobuf:"varint,2,opt,name=failed,proto3" json:"failed,omitempty"`
+	Cancelled     int64                  `protobuf:"varint,3,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	TimedOut      int64                  `protobuf:"varint,4,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunCounts) Reset() {
+	*x = RunCounts{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunCounts) ProtoMessage() {}
+
+func (x *RunCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunCounts.ProtoReflect.Descriptor instead.
+func (*RunCounts) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *RunCounts) GetCompleted() int64 {
+	if x != nil {
+		return x.Completed
+	}
+	return 0
+}
+
+func (x *RunCounts) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *RunCounts) GetCancelled() int64 {
+	if x != nil {
+		return x.Cancelled
+	}
+	return 0
+}
+
+func (x *RunCounts) GetTimedOut() int64 {
+	if x != nil {
+		return x.TimedOut
+	}
+	return 0
+}
+
+type RunStatsPoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Start of the step.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Ended         *RunCounts             `protobuf:"bytes,2,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunStatsPoint) Reset() {
+	*x = RunStatsPoint{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunStatsPoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunStatsPoint) ProtoMessage() {}
+
+func (x *RunStatsPoint) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunStatsPoint.ProtoReflect.Descriptor instead.
+func (*RunStatsPoint) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *RunStatsPoint) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *RunStatsPoint) GetEnded() *RunCounts {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+type GetWorkflowHealthRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Workflow string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// How far back: 1 minute to 30 days. Default 24 hours.
+	Window        *durationpb.Duration `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWorkflowHealthRequest) Reset() {
+	*x = GetWorkflowHealthRequest{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWorkflowHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWorkflowHealthRequest) ProtoMessage() {}
+
+func (x *GetWorkflowHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWorkflowHealthRequest.ProtoReflect.Descriptor instead.
+func (*GetWorkflowHealthRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *GetWorkflowHealthRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *GetWorkflowHealthRequest) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+type GetWorkflowHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Finished runs of the sample, by how they ended.
+	Ended *RunCounts `protobuf:"bytes,1,opt,name=ended,proto3" json:"ended,omitempty"`
+	// The sample is full: there were more runs in the window.
+	Sampled bool `protobuf:"varint,2,opt,name=sampled,proto3" json:"sampled,omitempty"`
+	// Between 0 and 1: completed runs among those that completed, failed or timed out. Unset when there were none.
+	SuccessRate *float64 `protobuf:"fixed64,3,opt,name=success_rate,json=successRate,proto3,oneof" json:"success_rate,omitempty"`
+	// From the run's start to its end, of completed runs. Unset when there were none.
+	RunP50 *durationpb.Duration `protobuf:"bytes,4,opt,name=run_p50,json=runP50,proto3" json:"run_p50,omitempty"`
+	RunP95 *durationpb.Duration `protobuf:"bytes,5,opt,name=run_p95,json=runP95,proto3" json:"run_p95,omitempty"`
+	// From the run's creation to its start, of runs that started. Unset when there were none.
+	QueueP50      *durationpb.Duration `protobuf:"bytes,6,opt,name=queue_p50,json=queueP50,proto3" json:"queue_p50,omitempty"`
+	QueueP95      *durationpb.Duration `protobuf:"bytes,7,opt,name=queue_p95,json=queueP95,proto3" json:"queue_p95,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWorkflowHealthResponse) Reset() {
+	*x = GetWorkflowHealthResponse{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWorkflowHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWorkflowHealthResponse) ProtoMessage() {}
+
+func (x *GetWorkflowHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWorkflowHealthResponse.ProtoReflect.Descriptor instead.
+func (*GetWorkflowHealthResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *GetWorkflowHealthResponse) GetEnded() *RunCounts {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *GetWorkflowHealthResponse) GetSampled() bool {
+	if x != nil {
+		return x.Sampled
+	}
+	return false
+}
+
+func (x *GetWorkflowHealthResponse) GetSuccessRate() float64 {
+	if x != nil && x.SuccessRate != nil {
+		return *x.SuccessRate
+	}
+	return 0
+}
+
+func (x *GetWorkflowHealthResponse) GetRunP50() *durationpb.Duration {
+	if x != nil {
+		return x.RunP50
+	}
+	return nil
+}
+
+func (x *GetWorkflowHealthResponse) GetRunP95() *durationpb.Duration {
+	if x != nil {
+		return x.RunP95
+	}
+	return nil
+}
+
+func (x *GetWorkflowHealthResponse) GetQueueP50() *durationpb.Duration {
+	if x != nil {
+		return x.QueueP50
+	}
+	return nil
+}
+
+func (x *GetWorkflowHealthResponse) GetQueueP95() *durationpb.Duration {
+	if x != nil {
+		return x.QueueP95
+	}
+	return nil
+}
+
+type ListQueuesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default 100, at most 1,000.
+	PageSize      int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQueuesRequest) Reset() {
+	*x = ListQueuesRequest{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQueuesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQueuesRequest) ProtoMessage() {}
+
+func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
+func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ListQueuesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+type ListQueuesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queues        []*Queue               `protobuf:"bytes,1,rep,name=queues,proto3" json:"queues,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQueuesResponse) Reset() {
+	*x = ListQueuesResponse{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQueuesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQueuesResponse) ProtoMessage() {}
+
+func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
+func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ListQueuesResponse) GetQueues() []*Queue {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+type Queue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Tasks that wait, as far as the scheduler has them in memory.
+	Waiting int64 `protobuf:"varint,2,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// More wait than are counted.
+	WaitingLowerBound bool `protobuf:"varint,3,opt,name=waiting_lower_bound,json=waitingLowerBound,proto3" json:"waiting_lower_bound,omitempty"`
+	// The task that has waited longest of those counted.
+	OldestRunId     string                 `protobuf:"bytes,4,opt,name=oldest_run_id,json=oldestRunId,proto3" json:"oldest_run_id,omitempty"`
+	OldestWorkflow  string                 `protobuf:"bytes,5,opt,name=oldest_workflow,json=oldestWorkflow,proto3" json:"oldest_workflow,omitempty"`
+	OldestTask      string                 `protobuf:"bytes,6,opt,name=oldest_task,json=oldestTask,proto3" json:"oldest_task,omitempty"`
+	OldestQueueTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=oldest_queue_time,json=oldestQueueTime,proto3" json:"oldest_queue_time,omitempty"`
+	// Connected workers that serve at least one of the queue's waiting tasks, and their free slots. None: nobody can take the work.
+	Workers       int32 `protobuf:"varint,8,opt,name=workers,proto3" json:"workers,omitempty"`
+	FreeSlots     int32 `protobuf:"varint,9,opt,name=free_slots,json=freeSlots,proto3" json:"free_slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Queue) Reset() {
+	*x = Queue{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Queue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Queue) ProtoMessage() {}
+
+func (x *Queue) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Queue.ProtoReflect.Descriptor instead.
+func (*Queue) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Queue) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Queue) GetWaiting() int64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Queue) GetWaitingLowerBound() bool {
+	if x != nil {
+		return x.WaitingLowerBound
+	}
+	return false
+}
+
+func (x *Queue) GetOldestRunId() string {
+	if x != nil {
+		return x.OldestRunId
+	}
+	return ""
+}
+
+func (x *Queue) GetOldestWorkflow() string {
+	if x != nil {
+		return x.OldestWorkflow
+	}
+	return ""
+}
+
+func (x *Queue) GetOldestTask() string {
+	if x != nil {
+		return x.OldestTask
+	}
+	return ""
+}
+
+func (x *Queue) GetOldestQueueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestQueueTime
+	}
+	return nil
+}
+
+func (x *Queue) GetWorkers() int32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+func (x *Queue) GetFreeSlots() int32 {
+	if x != nil {
+		return x.FreeSlots
+	}
+	return 0
+}
+
 var File_tenon_runs_v1_runs_proto protoreflect.FileDescriptor
 
 const file_tenon_runs_v1_runs_proto_rawDesc = "" +
@@ -2423,7 +3575,7 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\tworker_id\x18\x06 \x01(\tR\bworkerId\x129\n" +
 	"\n" +
 	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\xf7\x01\n" +
+	"\bend_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x87\x02\n" +
 	"\aLogLine\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x1e\n" +
 	"\n" +
@@ -2434,7 +3586,8 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\x05level\x18\x05 \x01(\x0e2\x17.tenon.runs.v1.LogLevelR\x05level\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12%\n" +
 	"\vfields_json\x18\a \x01(\tB\x04\x90\xb5\x18\x01R\n" +
-	"fieldsJson\"\xb9\x02\n" +
+	"fieldsJson\x12\x0e\n" +
+	"\x02id\x18\b \x01(\tR\x02id\"\xb9\x02\n" +
 	"\x06NewRun\x12\x1e\n" +
 	"\x06run_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05runId\x12%\n" +
 	"\bworkflow\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\bworkflow\x122\n" +
@@ -2483,7 +3636,7 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\rGetRunRequest\x12 \n" +
 	"\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\"6\n" +
 	"\x0eGetRunResponse\x12$\n" +
-	"\x03run\x18\x01 \x01(\v2\x12.tenon.runs.v1.RunR\x03run\"\x82\x03\n" +
+	"\x03run\x18\x01 \x01(\v2\x12.tenon.runs.v1.RunR\x03run\"\xa8\x03\n" +
 	"\x0fListRunsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
@@ -2493,7 +3646,8 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\bstatuses\x18\x04 \x03(\x0e2\x18.tenon.runs.v1.RunStatusB\x11\xbaH\x0e\x92\x01\v\x10\x06\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12?\n" +
 	"\rcreated_after\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\fcreatedAfter\x12A\n" +
 	"\x0ecreated_before\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rcreatedBefore\x12+\n" +
-	"\rparent_run_id\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\vparentRunId\"b\n" +
+	"\rparent_run_id\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\vparentRunId\x12$\n" +
+	"\tid_prefix\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\bidPrefix\"b\n" +
 	"\x10ListRunsResponse\x12&\n" +
 	"\x04runs\x18\x01 \x03(\v2\x12.tenon.runs.v1.RunR\x04runs\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x89\x01\n" +
@@ -2505,14 +3659,16 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"r\n" +
 	"\x14ListAttemptsResponse\x122\n" +
 	"\battempts\x18\x01 \x03(\v2\x16.tenon.runs.v1.AttemptR\battempts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa2\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x80\x02\n" +
 	"\x0fListLogsRequest\x12 \n" +
 	"\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12\x1b\n" +
-	"\x04task\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04task\"h\n" +
+	"\x04task\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04task\x12\x1c\n" +
+	"\x04text\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04text\x12>\n" +
+	"\tmin_level\x18\x06 \x01(\x0e2\x17.tenon.runs.v1.LogLevelB\b\xbaH\x05\x82\x01\x02\x10\x01R\bminLevel\"h\n" +
 	"\x10ListLogsResponse\x12,\n" +
 	"\x05lines\x18\x01 \x03(\v2\x16.tenon.runs.v1.LogLineR\x05lines\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"3\n" +
@@ -2530,7 +3686,84 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12\x1f\n" +
 	"\x05tasks\x18\x02 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xac\x02R\x05tasks\"9\n" +
 	"\x11ReplayRunResponse\x12$\n" +
-	"\x03run\x18\x01 \x01(\v2\x12.tenon.runs.v1.RunR\x03run*\xbb\x01\n" +
+	"\x03run\x18\x01 \x01(\v2\x12.tenon.runs.v1.RunR\x03run\"c\n" +
+	"\x11CancelRunsRequest\x12,\n" +
+	"\arun_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\x06runIds\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"H\n" +
+	"\x12CancelRunsResponse\x122\n" +
+	"\aresults\x18\x01 \x03(\v2\x18.tenon.runs.v1.RunResultR\aresults\"R\n" +
+	"\tRunResult\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12.\n" +
+	"\x05error\x18\x02 \x01(\v2\x18.tenon.runs.v1.ItemErrorR\x05error\"A\n" +
+	"\x11ReplayRunsRequest\x12,\n" +
+	"\arun_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\x06runIds\"H\n" +
+	"\x12ReplayRunsResponse\x122\n" +
+	"\aresults\x18\x01 \x03(\v2\x18.tenon.runs.v1.RunResultR\aresults\"d\n" +
+	"\x10WatchRunsRequest\x12#\n" +
+	"\bworkflow\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\bworkflow\x12+\n" +
+	"\fresume_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vresumeToken\"t\n" +
+	"\x11WatchRunsResponse\x12&\n" +
+	"\x04runs\x18\x01 \x03(\v2\x12.tenon.runs.v1.RunR\x04runs\x12\x14\n" +
+	"\x05reset\x18\x02 \x01(\bR\x05reset\x12!\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\"\xdc\x01\n" +
+	"\x10WatchLogsRequest\x12 \n" +
+	"\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12\x1b\n" +
+	"\x04task\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04task\x12+\n" +
+	"\fresume_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vresumeToken\x12\x1c\n" +
+	"\x04text\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04text\x12>\n" +
+	"\tmin_level\x18\x05 \x01(\x0e2\x17.tenon.runs.v1.LogLevelB\b\xbaH\x05\x82\x01\x02\x10\x01R\bminLevel\"d\n" +
+	"\x11WatchLogsResponse\x12,\n" +
+	"\x05lines\x18\x01 \x03(\v2\x16.tenon.runs.v1.LogLineR\x05lines\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"\xd6\x01\n" +
+	"\x12GetRunStatsRequest\x12#\n" +
+	"\bworkflow\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\bworkflow\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12?\n" +
+	"\x04step\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b<R\x04step\"\xd7\x01\n" +
+	"\x13GetRunStatsResponse\x12\x16\n" +
+	"\x06queued\x18\x01 \x01(\x03R\x06queued\x12\x18\n" +
+	"\arunning\x18\x02 \x01(\x03R\arunning\x12(\n" +
+	"\x10open_lower_bound\x18\x03 \x01(\bR\x0eopenLowerBound\x12.\n" +
+	"\x05ended\x18\x04 \x01(\v2\x18.tenon.runs.v1.RunCountsR\x05ended\x124\n" +
+	"\x06points\x18\x05 \x03(\v2\x1c.tenon.runs.v1.RunStatsPointR\x06points\"|\n" +
+	"\tRunCounts\x12\x1c\n" +
+	"\tcompleted\x18\x01 \x01(\x03R\tcompleted\x12\x16\n" +
+	"\x06failed\x18\x02 \x01(\x03R\x06failed\x12\x1c\n" +
+	"\tcancelled\x18\x03 \x01(\x03R\tcancelled\x12\x1b\n" +
+	"\ttimed_out\x18\x04 \x01(\x03R\btimedOut\"o\n" +
+	"\rRunStatsPoint\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12.\n" +
+	"\x05ended\x18\x02 \x01(\v2\x18.tenon.runs.v1.RunCountsR\x05ended\"\x87\x01\n" +
+	"\x18GetWorkflowHealthRequest\x12%\n" +
+	"\bworkflow\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\bworkflow\x12D\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x9a\x9e\x012\x02\b<R\x06window\"\xf6\x02\n" +
+	"\x19GetWorkflowHealthResponse\x12.\n" +
+	"\x05ended\x18\x01 \x01(\v2\x18.tenon.runs.v1.RunCountsR\x05ended\x12\x18\n" +
+	"\asampled\x18\x02 \x01(\bR\asampled\x12&\n" +
+	"\fsuccess_rate\x18\x03 \x01(\x01H\x00R\vsuccessRate\x88\x01\x01\x122\n" +
+	"\arun_p50\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06runP50\x122\n" +
+	"\arun_p95\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06runP95\x126\n" +
+	"\tqueue_p50\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bqueueP50\x126\n" +
+	"\tqueue_p95\x18\a \x01(\v2\x19.google.protobuf.DurationR\bqueueP95B\x0f\n" +
+	"\r_success_rate\"<\n" +
+	"\x11ListQueuesRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\"B\n" +
+	"\x12ListQueuesResponse\x12,\n" +
+	"\x06queues\x18\x01 \x03(\v2\x14.tenon.runs.v1.QueueR\x06queues\"\xd4\x02\n" +
+	"\x05Queue\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\awaiting\x18\x02 \x01(\x03R\awaiting\x12.\n" +
+	"\x13waiting_lower_bound\x18\x03 \x01(\bR\x11waitingLowerBound\x12\"\n" +
+	"\roldest_run_id\x18\x04 \x01(\tR\voldestRunId\x12'\n" +
+	"\x0foldest_workflow\x18\x05 \x01(\tR\x0eoldestWorkflow\x12\x1f\n" +
+	"\voldest_task\x18\x06 \x01(\tR\n" +
+	"oldestTask\x12F\n" +
+	"\x11oldest_queue_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0foldestQueueTime\x12\x18\n" +
+	"\aworkers\x18\b \x01(\x05R\aworkers\x12\x1d\n" +
+	"\n" +
+	"free_slots\x18\t \x01(\x05R\tfreeSlots*\xbb\x01\n" +
 	"\tRunStatus\x12\x1a\n" +
 	"\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATUS_QUEUED\x10\x01\x12\x16\n" +
@@ -2567,7 +3800,7 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\x0fLOG_LEVEL_DEBUG\x10\x01\x12\x12\n" +
 	"\x0eLOG_LEVEL_INFO\x10\x02\x12\x12\n" +
 	"\x0eLOG_LEVEL_WARN\x10\x03\x12\x13\n" +
-	"\x0fLOG_LEVEL_ERROR\x10\x042\xdb\b\n" +
+	"\x0fLOG_LEVEL_ERROR\x10\x042\xba\x0e\n" +
 	"\n" +
 	"RunService\x12\\\n" +
 	"\aTrigger\x12\x1d.tenon.runs.v1.TriggerRequest\x1a\x1e.tenon.runs.v1.TriggerResponse\"\x12\x8a\xb5\x18\x0e\n" +
@@ -2591,7 +3824,24 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\tCancelRun\x12\x1f.tenon.runs.v1.CancelRunRequest\x1a .tenon.runs.v1.CancelRunResponse\"\x11\x8a\xb5\x18\r\n" +
 	"\x03run\x12\x06cancel\x12a\n" +
 	"\tReplayRun\x12\x1f.tenon.runs.v1.ReplayRunRequest\x1a .tenon.runs.v1.ReplayRunResponse\"\x11\x8a\xb5\x18\r\n" +
-	"\x03run\x12\x06replayB\xab\x01\n" +
+	"\x03run\x12\x06replay\x12d\n" +
+	"\n" +
+	"CancelRuns\x12 .tenon.runs.v1.CancelRunsRequest\x1a!.tenon.runs.v1.CancelRunsResponse\"\x11\x8a\xb5\x18\r\n" +
+	"\x03run\x12\x06cancel\x12d\n" +
+	"\n" +
+	"ReplayRuns\x12 .tenon.runs.v1.ReplayRunsRequest\x1a!.tenon.runs.v1.ReplayRunsResponse\"\x11\x8a\xb5\x18\r\n" +
+	"\x03run\x12\x06replay\x12a\n" +
+	"\tWatchRuns\x12\x1f.tenon.runs.v1.WatchRunsRequest\x1a .tenon.runs.v1.WatchRunsResponse\"\x0f\x8a\xb5\x18\v\n" +
+	"\x03run\x12\x04read0\x01\x12a\n" +
+	"\tWatchLogs\x12\x1f.tenon.runs.v1.WatchLogsRequest\x1a .tenon.runs.v1.WatchLogsResponse\"\x0f\x8a\xb5\x18\v\n" +
+	"\x03run\x12\x04read0\x01\x12h\n" +
+	"\vGetRunStats\x12!.tenon.runs.v1.GetRunStatsRequest\x1a\".tenon.runs.v1.GetRunStatsResponse\"\x12\x8a\xb5\x18\v\n" +
+	"\x03run\x12\x04read\x90\x02\x01\x12z\n" +
+	"\x11GetWorkflowHealth\x12'.tenon.runs.v1.GetWorkflowHealthRequest\x1a(.tenon.runs.v1.GetWorkflowHealthResponse\"\x12\x8a\xb5\x18\v\n" +
+	"\x03run\x12\x04read\x90\x02\x01\x12e\n" +
+	"\n" +
+	"ListQueues\x12 .tenon.runs.v1.ListQueuesRequest\x1a!.tenon.runs.v1.ListQueuesResponse\"\x12\x8a\xb5\x18\v\n" +
+	"\x03run\x12\x04read\x90\x02\x01B\xab\x01\n" +
 	"\x11com.tenon.runs.v1B\tRunsProtoP\x01Z5github.com/tenon-run/tenon/proto/tenon/runs/v1;runsv1\xa2\x02\x03TRX\xaa\x02\rTenon.Runs.V1\xca\x02\rTenon\\Runs\\V1\xe2\x02\x19Tenon\\Runs\\V1\\GPBMetadata\xea\x02\x0fTenon::Runs::V1b\x06proto3"
 
 var (
@@ -2607,66 +3857,84 @@ func file_tenon_runs_v1_runs_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_runs_v1_runs_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tenon_runs_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_tenon_runs_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_tenon_runs_v1_runs_proto_goTypes = []any{
-	(RunStatus)(0),                 // 0: tenon.runs.v1.RunStatus
-	(TaskStatus)(0),                // 1: tenon.runs.v1.TaskStatus
-	(AttemptOutcome)(0),            // 2: tenon.runs.v1.AttemptOutcome
-	(LogLevel)(0),                  // 3: tenon.runs.v1.LogLevel
-	(*TaskError)(nil),              // 4: tenon.runs.v1.TaskError
-	(*ParentTask)(nil),             // 5: tenon.runs.v1.ParentTask
-	(*Run)(nil),                    // 6: tenon.runs.v1.Run
-	(*Task)(nil),                   // 7: tenon.runs.v1.Task
-	(*Attempt)(nil),                // 8: tenon.runs.v1.Attempt
-	(*LogLine)(nil),                // 9: tenon.runs.v1.LogLine
-	(*NewRun)(nil),                 // 10: tenon.runs.v1.NewRun
-	(*ParentAssignment)(nil),       // 11: tenon.runs.v1.ParentAssignment
-	(*TriggerRequest)(nil),         // 12: tenon.runs.v1.TriggerRequest
-	(*TriggerResponse)(nil),        // 13: tenon.runs.v1.TriggerResponse
-	(*TriggerBulkRequest)(nil),     // 14: tenon.runs.v1.TriggerBulkRequest
-	(*TriggerBulkResponse)(nil),    // 15: tenon.runs.v1.TriggerBulkResponse
-	(*TriggerResult)(nil),          // 16: tenon.runs.v1.TriggerResult
-	(*ItemError)(nil),              // 17: tenon.runs.v1.ItemError
-	(*TriggerAndWaitRequest)(nil),  // 18: tenon.runs.v1.TriggerAndWaitRequest
-	(*TriggerAndWaitResponse)(nil), // 19: tenon.runs.v1.TriggerAndWaitResponse
-	(*AwaitRunsRequest)(nil),       // 20: tenon.runs.v1.AwaitRunsRequest
-	(*AwaitRunsResponse)(nil),      // 21: tenon.runs.v1.AwaitRunsResponse
-	(*GetRunRequest)(nil),          // 22: tenon.runs.v1.GetRunRequest
-	(*GetRunResponse)(nil),         // 23: tenon.runs.v1.GetRunResponse
-	(*ListRunsRequest)(nil),        // 24: tenon.runs.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),       // 25: tenon.runs.v1.ListRunsResponse
-	(*ListAttemptsRequest)(nil),    // 26: tenon.runs.v1.ListAttemptsRequest
-	(*ListAttemptsResponse)(nil),   // 27: tenon.runs.v1.ListAttemptsResponse
-	(*ListLogsRequest)(nil),        // 28: tenon.runs.v1.ListLogsRequest
-	(*ListLogsResponse)(nil),       // 29: tenon.runs.v1.ListLogsResponse
-	(*WatchRunRequest)(nil),        // 30: tenon.runs.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),       // 31: tenon.runs.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),       // 32: tenon.runs.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),      // 33: tenon.runs.v1.CancelRunResponse
-	(*ReplayRunRequest)(nil),       // 34: tenon.runs.v1.ReplayRunRequest
-	(*ReplayRunResponse)(nil),      // 35: tenon.runs.v1.ReplayRunResponse
-	(*timestamppb.Timestamp)(nil),  // 36: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
+	(RunStatus)(0),                    // 0: tenon.runs.v1.RunStatus
+	(TaskStatus)(0),                   // 1: tenon.runs.v1.TaskStatus
+	(AttemptOutcome)(0),               // 2: tenon.runs.v1.AttemptOutcome
+	(LogLevel)(0),                     // 3: tenon.runs.v1.LogLevel
+	(*TaskError)(nil),                 // 4: tenon.runs.v1.TaskError
+	(*ParentTask)(nil),                // 5: tenon.runs.v1.ParentTask
+	(*Run)(nil),                       // 6: tenon.runs.v1.Run
+	(*Task)(nil),                      // 7: tenon.runs.v1.Task
+	(*Attempt)(nil),                   // 8: tenon.runs.v1.Attempt
+	(*LogLine)(nil),                   // 9: tenon.runs.v1.LogLine
+	(*NewRun)(nil),                    // 10: tenon.runs.v1.NewRun
+	(*ParentAssignment)(nil),          // 11: tenon.runs.v1.ParentAssignment
+	(*TriggerRequest)(nil),            // 12: tenon.runs.v1.TriggerRequest
+	(*TriggerResponse)(nil),           // 13: tenon.runs.v1.TriggerResponse
+	(*TriggerBulkRequest)(nil),        // 14: tenon.runs.v1.TriggerBulkRequest
+	(*TriggerBulkResponse)(nil),       // 15: tenon.runs.v1.TriggerBulkResponse
+	(*TriggerResult)(nil),             // 16: tenon.runs.v1.TriggerResult
+	(*ItemError)(nil),                 // 17: tenon.runs.v1.ItemError
+	(*TriggerAndWaitRequest)(nil),     // 18: tenon.runs.v1.TriggerAndWaitRequest
+	(*TriggerAndWaitResponse)(nil),    // 19: tenon.runs.v1.TriggerAndWaitResponse
+	(*AwaitRunsRequest)(nil),          // 20: tenon.runs.v1.AwaitRunsRequest
+	(*AwaitRunsResponse)(nil),         // 21: tenon.runs.v1.AwaitRunsResponse
+	(*GetRunRequest)(nil),             // 22: tenon.runs.v1.GetRunRequest
+	(*GetRunResponse)(nil),            // 23: tenon.runs.v1.GetRunResponse
+	(*ListRunsRequest)(nil),           // 24: tenon.runs.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),          // 25: tenon.runs.v1.ListRunsResponse
+	(*ListAttemptsRequest)(nil),       // 26: tenon.runs.v1.ListAttemptsRequest
+	(*ListAttemptsResponse)(nil),      // 27: tenon.runs.v1.ListAttemptsResponse
+	(*ListLogsRequest)(nil),           // 28: tenon.runs.v1.ListLogsRequest
+	(*ListLogsResponse)(nil),          // 29: tenon.runs.v1.ListLogsResponse
+	(*WatchRunRequest)(nil),           // 30: tenon.runs.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),          // 31: tenon.runs.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),          // 32: tenon.runs.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),         // 33: tenon.runs.v1.CancelRunResponse
+	(*ReplayRunRequest)(nil),          // 34: tenon.runs.v1.ReplayRunRequest
+	(*ReplayRunResponse)(nil),         // 35: tenon.runs.v1.ReplayRunResponse
+	(*CancelRunsRequest)(nil),         // 36: tenon.runs.v1.CancelRunsRequest
+	(*CancelRunsResponse)(nil),        // 37: tenon.runs.v1.CancelRunsResponse
+	(*RunResult)(nil),                 // 38: tenon.runs.v1.RunResult
+	(*ReplayRunsRequest)(nil),         // 39: tenon.runs.v1.ReplayRunsRequest
+	(*ReplayRunsResponse)(nil),        // 40: tenon.runs.v1.ReplayRunsResponse
+	(*WatchRunsRequest)(nil),          // 41: tenon.runs.v1.WatchRunsRequest
+	(*WatchRunsResponse)(nil),         // 42: tenon.runs.v1.WatchRunsResponse
+	(*WatchLogsRequest)(nil),          // 43: tenon.runs.v1.WatchLogsRequest
+	(*WatchLogsResponse)(nil),         // 44: tenon.runs.v1.WatchLogsResponse
+	(*GetRunStatsRequest)(nil),        // 45: tenon.runs.v1.GetRunStatsRequest
+	(*GetRunStatsResponse)(nil),       // 46: tenon.runs.v1.GetRunStatsResponse
+	(*RunCounts)(nil),                 // 47: tenon.runs.v1.RunCounts
+	(*RunStatsPoint)(nil),             // 48: tenon.runs.v1.RunStatsPoint
+	(*GetWorkflowHealthRequest)(nil),  // 49: tenon.runs.v1.GetWorkflowHealthRequest
+	(*GetWorkflowHealthResponse)(nil), // 50: tenon.runs.v1.GetWorkflowHealthResponse
+	(*ListQueuesRequest)(nil),         // 51: tenon.runs.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),        // 52: tenon.runs.v1.ListQueuesResponse
+	(*Queue)(nil),                     // 53: tenon.runs.v1.Queue
+	(*timestamppb.Timestamp)(nil),     // 54: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 55: google.protobuf.Duration
 }
 var file_tenon_runs_v1_runs_proto_depIdxs = []int32{
 	0,  // 0: tenon.runs.v1.Run.status:type_name -> tenon.runs.v1.RunStatus
 	4,  // 1: tenon.runs.v1.Run.error:type_name -> tenon.runs.v1.TaskError
 	5,  // 2: tenon.runs.v1.Run.parent:type_name -> tenon.runs.v1.ParentTask
-	36, // 3: tenon.runs.v1.Run.create_time:type_name -> google.protobuf.Timestamp
-	36, // 4: tenon.runs.v1.Run.start_time:type_name -> google.protobuf.Timestamp
-	36, // 5: tenon.runs.v1.Run.end_time:type_name -> google.protobuf.Timestamp
+	54, // 3: tenon.runs.v1.Run.create_time:type_name -> google.protobuf.Timestamp
+	54, // 4: tenon.runs.v1.Run.start_time:type_name -> google.protobuf.Timestamp
+	54, // 5: tenon.runs.v1.Run.end_time:type_name -> google.protobuf.Timestamp
 	7,  // 6: tenon.runs.v1.Run.tasks:type_name -> tenon.runs.v1.Task
 	1,  // 7: tenon.runs.v1.Task.status:type_name -> tenon.runs.v1.TaskStatus
 	4,  // 8: tenon.runs.v1.Task.error:type_name -> tenon.runs.v1.TaskError
-	36, // 9: tenon.runs.v1.Task.queue_time:type_name -> google.protobuf.Timestamp
-	36, // 10: tenon.runs.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	36, // 11: tenon.runs.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	36, // 12: tenon.runs.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
+	54, // 9: tenon.runs.v1.Task.queue_time:type_name -> google.protobuf.Timestamp
+	54, // 10: tenon.runs.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	54, // 11: tenon.runs.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	54, // 12: tenon.runs.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
 	2,  // 13: tenon.runs.v1.Attempt.outcome:type_name -> tenon.runs.v1.AttemptOutcome
 	4,  // 14: tenon.runs.v1.Attempt.error:type_name -> tenon.runs.v1.TaskError
-	36, // 15: tenon.runs.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	36, // 16: tenon.runs.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	36, // 17: tenon.runs.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	54, // 15: tenon.runs.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	54, // 16: tenon.runs.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	54, // 17: tenon.runs.v1.LogLine.time:type_name -> google.protobuf.Timestamp
 	3,  // 18: tenon.runs.v1.LogLine.level:type_name -> tenon.runs.v1.LogLevel
 	11, // 19: tenon.runs.v1.NewRun.parent:type_name -> tenon.runs.v1.ParentAssignment
 	10, // 20: tenon.runs.v1.TriggerRequest.run:type_name -> tenon.runs.v1.NewRun
@@ -2674,48 +3942,84 @@ var file_tenon_runs_v1_runs_proto_depIdxs = []int32{
 	16, // 22: tenon.runs.v1.TriggerBulkResponse.results:type_name -> tenon.runs.v1.TriggerResult
 	17, // 23: tenon.runs.v1.TriggerResult.error:type_name -> tenon.runs.v1.ItemError
 	10, // 24: tenon.runs.v1.TriggerAndWaitRequest.run:type_name -> tenon.runs.v1.NewRun
-	37, // 25: tenon.runs.v1.TriggerAndWaitRequest.timeout:type_name -> google.protobuf.Duration
+	55, // 25: tenon.runs.v1.TriggerAndWaitRequest.timeout:type_name -> google.protobuf.Duration
 	6,  // 26: tenon.runs.v1.TriggerAndWaitResponse.run:type_name -> tenon.runs.v1.Run
 	11, // 27: tenon.runs.v1.AwaitRunsRequest.parent:type_name -> tenon.runs.v1.ParentAssignment
 	6,  // 28: tenon.runs.v1.AwaitRunsResponse.runs:type_name -> tenon.runs.v1.Run
 	6,  // 29: tenon.runs.v1.GetRunResponse.run:type_name -> tenon.runs.v1.Run
 	0,  // 30: tenon.runs.v1.ListRunsRequest.statuses:type_name -> tenon.runs.v1.RunStatus
-	36, // 31: tenon.runs.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	36, // 32: tenon.runs.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	54, // 31: tenon.runs.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	54, // 32: tenon.runs.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
 	6,  // 33: tenon.runs.v1.ListRunsResponse.runs:type_name -> tenon.runs.v1.Run
 	8,  // 34: tenon.runs.v1.ListAttemptsResponse.attempts:type_name -> tenon.runs.v1.Attempt
-	9,  // 35: tenon.runs.v1.ListLogsResponse.lines:type_name -> tenon.runs.v1.LogLine
-	6,  // 36: tenon.runs.v1.WatchRunResponse.run:type_name -> tenon.runs.v1.Run
-	11, // 37: tenon.runs.v1.CancelRunRequest.parent:type_name -> tenon.runs.v1.ParentAssignment
-	6,  // 38: tenon.runs.v1.CancelRunResponse.run:type_name -> tenon.runs.v1.Run
-	6,  // 39: tenon.runs.v1.ReplayRunResponse.run:type_name -> tenon.runs.v1.Run
-	12, // 40: tenon.runs.v1.RunService.Trigger:input_type -> tenon.runs.v1.TriggerRequest
-	14, // 41: tenon.runs.v1.RunService.TriggerBulk:input_type -> tenon.runs.v1.TriggerBulkRequest
-	18, // 42: tenon.runs.v1.RunService.TriggerAndWait:input_type -> tenon.runs.v1.TriggerAndWaitRequest
-	20, // 43: tenon.runs.v1.RunService.AwaitRuns:input_type -> tenon.runs.v1.AwaitRunsRequest
-	22, // 44: tenon.runs.v1.RunService.GetRun:input_type -> tenon.runs.v1.GetRunRequest
-	24, // 45: tenon.runs.v1.RunService.ListRuns:input_type -> tenon.runs.v1.ListRunsRequest
-	26, // 46: tenon.runs.v1.RunService.ListAttempts:input_type -> tenon.runs.v1.ListAttemptsRequest
-	28, // 47: tenon.runs.v1.RunService.ListLogs:input_type -> tenon.runs.v1.ListLogsRequest
-	30, // 48: tenon.runs.v1.RunService.WatchRun:input_type -> tenon.runs.v1.WatchRunRequest
-	32, // 49: tenon.runs.v1.RunService.CancelRun:input_type -> tenon.runs.v1.CancelRunRequest
-	34, // 50: tenon.runs.v1.RunService.ReplayRun:input_type -> tenon.runs.v1.ReplayRunRequest
-	13, // 51: tenon.runs.v1.RunService.Trigger:output_type -> tenon.runs.v1.TriggerResponse
-	15, // 52: tenon.runs.v1.RunService.TriggerBulk:output_type -> tenon.runs.v1.TriggerBulkResponse
-	19, // 53: tenon.runs.v1.RunService.TriggerAndWait:output_type -> tenon.runs.v1.TriggerAndWaitResponse
-	21, // 54: tenon.runs.v1.RunService.AwaitRuns:output_type -> tenon.runs.v1.AwaitRunsResponse
-	23, // 55: tenon.runs.v1.RunService.GetRun:output_type -> tenon.runs.v1.GetRunResponse
-	25, // 56: tenon.runs.v1.RunService.ListRuns:output_type -> tenon.runs.v1.ListRunsResponse
-	27, // 57: tenon.runs.v1.RunService.ListAttempts:output_type -> tenon.runs.v1.ListAttemptsResponse
-	29, // 58: tenon.runs.v1.RunService.ListLogs:output_type -> tenon.runs.v1.ListLogsResponse
-	31, // 59: tenon.runs.v1.RunService.WatchRun:output_type -> tenon.runs.v1.WatchRunResponse
-	33, // 60: tenon.runs.v1.RunService.CancelRun:output_type -> tenon.runs.v1.CancelRunResponse
-	35, // 61: tenon.runs.v1.RunService.ReplayRun:output_type -> tenon.runs.v1.ReplayRunResponse
-	51, // [51:62] is the sub-list for method output_type
-	40, // [40:51] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	3,  // 35: tenon.runs.v1.ListLogsRequest.min_level:type_name -> tenon.runs.v1.LogLevel
+	9,  // 36: tenon.runs.v1.ListLogsResponse.lines:type_name -> tenon.runs.v1.LogLine
+	6,  // 37: tenon.runs.v1.WatchRunResponse.run:type_name -> tenon.runs.v1.Run
+	11, // 38: tenon.runs.v1.CancelRunRequest.parent:type_name -> tenon.runs.v1.ParentAssignment
+	6,  // 39: tenon.runs.v1.CancelRunResponse.run:type_name -> tenon.runs.v1.Run
+	6,  // 40: tenon.runs.v1.ReplayRunResponse.run:type_name -> tenon.runs.v1.Run
+	38, // 41: tenon.runs.v1.CancelRunsResponse.results:type_name -> tenon.runs.v1.RunResult
+	17, // 42: tenon.runs.v1.RunResult.error:type_name -> tenon.runs.v1.ItemError
+	38, // 43: tenon.runs.v1.ReplayRunsResponse.results:type_name -> tenon.runs.v1.RunResult
+	6,  // 44: tenon.runs.v1.WatchRunsResponse.runs:type_name -> tenon.runs.v1.Run
+	3,  // 45: tenon.runs.v1.WatchLogsRequest.min_level:type_name -> tenon.runs.v1.LogLevel
+	9,  // 46: tenon.runs.v1.WatchLogsResponse.lines:type_name -> tenon.runs.v1.LogLine
+	54, // 47: tenon.runs.v1.GetRunStatsRequest.from:type_name -> google.protobuf.Timestamp
+	54, // 48: tenon.runs.v1.GetRunStatsRequest.to:type_name -> google.protobuf.Timestamp
+	55, // 49: tenon.runs.v1.GetRunStatsRequest.step:type_name -> google.protobuf.Duration
+	47, // 50: tenon.runs.v1.GetRunStatsResponse.ended:type_name -> tenon.runs.v1.RunCounts
+	48, // 51: tenon.runs.v1.GetRunStatsResponse.points:type_name -> tenon.runs.v1.RunStatsPoint
+	54, // 52: tenon.runs.v1.RunStatsPoint.time:type_name -> google.protobuf.Timestamp
+	47, // 53: tenon.runs.v1.RunStatsPoint.ended:type_name -> tenon.runs.v1.RunCounts
+	55, // 54: tenon.runs.v1.GetWorkflowHealthRequest.window:type_name -> google.protobuf.Duration
+	47, // 55: tenon.runs.v1.GetWorkflowHealthResponse.ended:type_name -> tenon.runs.v1.RunCounts
+	55, // 56: tenon.runs.v1.GetWorkflowHealthResponse.run_p50:type_name -> google.protobuf.Duration
+	55, // 57: tenon.runs.v1.GetWorkflowHealthResponse.run_p95:type_name -> google.protobuf.Duration
+	55, // 58: tenon.runs.v1.GetWorkflowHealthResponse.queue_p50:type_name -> google.protobuf.Duration
+	55, // 59: tenon.runs.v1.GetWorkflowHealthResponse.queue_p95:type_name -> google.protobuf.Duration
+	53, // 60: tenon.runs.v1.ListQueuesResponse.queues:type_name -> tenon.runs.v1.Queue
+	54, // 61: tenon.runs.v1.Queue.oldest_queue_time:type_name -> google.protobuf.Timestamp
+	12, // 62: tenon.runs.v1.RunService.Trigger:input_type -> tenon.runs.v1.TriggerRequest
+	14, // 63: tenon.runs.v1.RunService.TriggerBulk:input_type -> tenon.runs.v1.TriggerBulkRequest
+	18, // 64: tenon.runs.v1.RunService.TriggerAndWait:input_type -> tenon.runs.v1.TriggerAndWaitRequest
+	20, // 65: tenon.runs.v1.RunService.AwaitRuns:input_type -> tenon.runs.v1.AwaitRunsRequest
+	22, // 66: tenon.runs.v1.RunService.GetRun:input_type -> tenon.runs.v1.GetRunRequest
+	24, // 67: tenon.runs.v1.RunService.ListRuns:input_type -> tenon.runs.v1.ListRunsRequest
+	26, // 68: tenon.runs.v1.RunService.ListAttempts:input_type -> tenon.runs.v1.ListAttemptsRequest
+	28, // 69: tenon.runs.v1.RunService.ListLogs:input_type -> tenon.runs.v1.ListLogsRequest
+	30, // 70: tenon.runs.v1.RunService.WatchRun:input_type -> tenon.runs.v1.WatchRunRequest
+	32, // 71: tenon.runs.v1.RunService.CancelRun:input_type -> tenon.runs.v1.CancelRunRequest
+	34, // 72: tenon.runs.v1.RunService.ReplayRun:input_type -> tenon.runs.v1.ReplayRunRequest
+	36, // 73: tenon.runs.v1.RunService.CancelRuns:input_type -> tenon.runs.v1.CancelRunsRequest
+	39, // 74: tenon.runs.v1.RunService.ReplayRuns:input_type -> tenon.runs.v1.ReplayRunsRequest
+	41, // 75: tenon.runs.v1.RunService.WatchRuns:input_type -> tenon.runs.v1.WatchRunsRequest
+	43, // 76: tenon.runs.v1.RunService.WatchLogs:input_type -> tenon.runs.v1.WatchLogsRequest
+	45, // 77: tenon.runs.v1.RunService.GetRunStats:input_type -> tenon.runs.v1.GetRunStatsRequest
+	49, // 78: tenon.runs.v1.RunService.GetWorkflowHealth:input_type -> tenon.runs.v1.GetWorkflowHealthRequest
+	51, // 79: tenon.runs.v1.RunService.ListQueues:input_type -> tenon.runs.v1.ListQueuesRequest
+	13, // 80: tenon.runs.v1.RunService.Trigger:output_type -> tenon.runs.v1.TriggerResponse
+	15, // 81: tenon.runs.v1.RunService.TriggerBulk:output_type -> tenon.runs.v1.TriggerBulkResponse
+	19, // 82: tenon.runs.v1.RunService.TriggerAndWait:output_type -> tenon.runs.v1.TriggerAndWaitResponse
+	21, // 83: tenon.runs.v1.RunService.AwaitRuns:output_type -> tenon.runs.v1.AwaitRunsResponse
+	23, // 84: tenon.runs.v1.RunService.GetRun:output_type -> tenon.runs.v1.GetRunResponse
+	25, // 85: tenon.runs.v1.RunService.ListRuns:output_type -> tenon.runs.v1.ListRunsResponse
+	27, // 86: tenon.runs.v1.RunService.ListAttempts:output_type -> tenon.runs.v1.ListAttemptsResponse
+	29, // 87: tenon.runs.v1.RunService.ListLogs:output_type -> tenon.runs.v1.ListLogsResponse
+	31, // 88: tenon.runs.v1.RunService.WatchRun:output_type -> tenon.runs.v1.WatchRunResponse
+	33, // 89: tenon.runs.v1.RunService.CancelRun:output_type -> tenon.runs.v1.CancelRunResponse
+	35, // 90: tenon.runs.v1.RunService.ReplayRun:output_type -> tenon.runs.v1.ReplayRunResponse
+	37, // 91: tenon.runs.v1.RunService.CancelRuns:output_type -> tenon.runs.v1.CancelRunsResponse
+	40, // 92: tenon.runs.v1.RunService.ReplayRuns:output_type -> tenon.runs.v1.ReplayRunsResponse
+	42, // 93: tenon.runs.v1.RunService.WatchRuns:output_type -> tenon.runs.v1.WatchRunsResponse
+	44, // 94: tenon.runs.v1.RunService.WatchLogs:output_type -> tenon.runs.v1.WatchLogsResponse
+	46, // 95: tenon.runs.v1.RunService.GetRunStats:output_type -> tenon.runs.v1.GetRunStatsResponse
+	50, // 96: tenon.runs.v1.RunService.GetWorkflowHealth:output_type -> tenon.runs.v1.GetWorkflowHealthResponse
+	52, // 97: tenon.runs.v1.RunService.ListQueues:output_type -> tenon.runs.v1.ListQueuesResponse
+	80, // [80:98] is the sub-list for method output_type
+	62, // [62:80] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_tenon_runs_v1_runs_proto_init() }
@@ -2724,13 +4028,14 @@ func file_tenon_runs_v1_runs_proto_init() {
 		return
 	}
 	file_tenon_runs_v1_runs_proto_msgTypes[6].OneofWrappers = []any{}
+	file_tenon_runs_v1_runs_proto_msgTypes[46].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_runs_v1_runs_proto_rawDesc), len(file_tenon_runs_v1_runs_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   32,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

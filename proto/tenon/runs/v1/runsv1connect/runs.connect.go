@@ -57,6 +57,21 @@ const (
 	RunServiceCancelRunProcedure = "/tenon.runs.v1.RunService/CancelRun"
 	// RunServiceReplayRunProcedure is the fully-qualified name of the RunService's ReplayRun RPC.
 	RunServiceReplayRunProcedure = "/tenon.runs.v1.RunService/ReplayRun"
+	// RunServiceCancelRunsProcedure is the fully-qualified name of the RunService's CancelRuns RPC.
+	RunServiceCancelRunsProcedure = "/tenon.runs.v1.RunService/CancelRuns"
+	// RunServiceReplayRunsProcedure is the fully-qualified name of the RunService's ReplayRuns RPC.
+	RunServiceReplayRunsProcedure = "/tenon.runs.v1.RunService/ReplayRuns"
+	// RunServiceWatchRunsProcedure is the fully-qualified name of the RunService's WatchRuns RPC.
+	RunServiceWatchRunsProcedure = "/tenon.runs.v1.RunService/WatchRuns"
+	// RunServiceWatchLogsProcedure is the fully-qualified name of the RunService's WatchLogs RPC.
+	RunServiceWatchLogsProcedure = "/tenon.runs.v1.RunService/WatchLogs"
+	// RunServiceGetRunStatsProcedure is the fully-qualified name of the RunService's GetRunStats RPC.
+	RunServiceGetRunStatsProcedure = "/tenon.runs.v1.RunService/GetRunStats"
+	// RunServiceGetWorkflowHealthProcedure is the fully-qualified name of the RunService's
+	// GetWorkflowHealth RPC.
+	RunServiceGetWorkflowHealthProcedure = "/tenon.runs.v1.RunService/GetWorkflowHealth"
+	// RunServiceListQueuesProcedure is the fully-qualified name of the RunService's ListQueues RPC.
+	RunServiceListQueuesProcedure = "/tenon.runs.v1.RunService/ListQueues"
 )
 
 // RunServiceClient is a client for the tenon.runs.v1.RunService service.
@@ -86,6 +101,23 @@ type RunServiceClient interface {
 	CancelRun(context.Context, *v1.CancelRunRequest) (*v1.CancelRunResponse, error)
 	// ReplayRun runs a final run's tasks again as a new generation: all of them, or the named ones with everything after them.
 	ReplayRun(context.Context, *v1.ReplayRunRequest) (*v1.ReplayRunResponse, error)
+	// CancelRuns ends up to 500 runs. Answers come per run, in order; a run that is not there does not spoil the others. Not for worker tokens.
+	CancelRuns(context.Context, *v1.CancelRunsRequest) (*v1.CancelRunsResponse, error)
+	// ReplayRuns runs up to 500 final runs again, all tasks of each. Answers come per run, in order.
+	ReplayRuns(context.Context, *v1.ReplayRunsRequest) (*v1.ReplayRunsResponse, error)
+	// WatchRuns tells which runs of the tenant have changed, as they do. Its first message without a resume token says reset: read the list then, and
+	// apply what follows. A stream that broke goes on with the token of its last message and loses nothing; where the server cannot tell what was
+	// missed, it says reset again.
+	WatchRuns(context.Context, *v1.WatchRunsRequest) (*connect.ServerStreamForClient[v1.WatchRunsResponse], error)
+	// WatchLogs sends a run's log as it grows, and ends when the run is final and its log has come to rest. Lines come in the order of their arrival: those
+	// of tasks that run side by side may be out of order by time.
+	WatchLogs(context.Context, *v1.WatchLogsRequest) (*connect.ServerStreamForClient[v1.WatchLogsResponse], error)
+	// GetRunStats counts runs: those open now by state, those that ended within a window by state and over time. Its cost does not grow with the number of runs.
+	GetRunStats(context.Context, *v1.GetRunStatsRequest) (*v1.GetRunStatsResponse, error)
+	// GetWorkflowHealth tells how a workflow's latest runs went: a sample of those created within the window, newest first, of at most 1,000.
+	GetWorkflowHealth(context.Context, *v1.GetWorkflowHealthRequest) (*v1.GetWorkflowHealthResponse, error)
+	// ListQueues tells of every queue with waiting tasks what waits there longest and who serves it, the longest wait first.
+	ListQueues(context.Context, *v1.ListQueuesRequest) (*v1.ListQueuesResponse, error)
 }
 
 // NewRunServiceClient constructs a client for the tenon.runs.v1.RunService service. By default, it
@@ -169,22 +201,74 @@ func NewRunServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(runServiceMethods.ByName("ReplayRun")),
 			connect.WithClientOptions(opts...),
 		),
+		cancelRuns: connect.NewClient[v1.CancelRunsRequest, v1.CancelRunsResponse](
+			httpClient,
+			baseURL+RunServiceCancelRunsProcedure,
+			connect.WithSchema(runServiceMethods.ByName("CancelRuns")),
+			connect.WithClientOptions(opts...),
+		),
+		replayRuns: connect.NewClient[v1.ReplayRunsRequest, v1.ReplayRunsResponse](
+			httpClient,
+			baseURL+RunServiceReplayRunsProcedure,
+			connect.WithSchema(runServiceMethods.ByName("ReplayRuns")),
+			connect.WithClientOptions(opts...),
+		),
+		watchRuns: connect.NewClient[v1.WatchRunsRequest, v1.WatchRunsResponse](
+			httpClient,
+			baseURL+RunServiceWatchRunsProcedure,
+			connect.WithSchema(runServiceMethods.ByName("WatchRuns")),
+			connect.WithClientOptions(opts...),
+		),
+		watchLogs: connect.NewClient[v1.WatchLogsRequest, v1.WatchLogsResponse](
+			httpClient,
+			baseURL+RunServiceWatchLogsProcedure,
+			connect.WithSchema(runServiceMethods.ByName("WatchLogs")),
+			connect.WithClientOptions(opts...),
+		),
+		getRunStats: connect.NewClient[v1.GetRunStatsRequest, v1.GetRunStatsResponse](
+			httpClient,
+			baseURL+RunServiceGetRunStatsProcedure,
+			connect.WithSchema(runServiceMethods.ByName("GetRunStats")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getWorkflowHealth: connect.NewClient[v1.GetWorkflowHealthRequest, v1.GetWorkflowHealthResponse](
+			httpClient,
+			baseURL+RunServiceGetWorkflowHealthProcedure,
+			connect.WithSchema(runServiceMethods.ByName("GetWorkflowHealth")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listQueues: connect.NewClient[v1.ListQueuesRequest, v1.ListQueuesResponse](
+			httpClient,
+			baseURL+RunServiceListQueuesProcedure,
+			connect.WithSchema(runServiceMethods.ByName("ListQueues")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // runServiceClient implements RunServiceClient.
 type runServiceClient struct {
-	trigger        *connect.Client[v1.TriggerRequest, v1.TriggerResponse]
-	triggerBulk    *connect.Client[v1.TriggerBulkRequest, v1.TriggerBulkResponse]
-	triggerAndWait *connect.Client[v1.TriggerAndWaitRequest, v1.TriggerAndWaitResponse]
-	awaitRuns      *connect.Client[v1.AwaitRunsRequest, v1.AwaitRunsResponse]
-	getRun         *connect.Client[v1.GetRunRequest, v1.GetRunResponse]
-	listRuns       *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
-	listAttempts   *connect.Client[v1.ListAttemptsRequest, v1.ListAttemptsResponse]
-	listLogs       *connect.Client[v1.ListLogsRequest, v1.ListLogsResponse]
-	watchRun       *connect.Client[v1.WatchRunRequest, v1.WatchRunResponse]
-	cancelRun      *connect.Client[v1.CancelRunRequest, v1.CancelRunResponse]
-	replayRun      *connect.Client[v1.ReplayRunRequest, v1.ReplayRunResponse]
+	trigger           *connect.Client[v1.TriggerRequest, v1.TriggerResponse]
+	triggerBulk       *connect.Client[v1.TriggerBulkRequest, v1.TriggerBulkResponse]
+	triggerAndWait    *connect.Client[v1.TriggerAndWaitRequest, v1.TriggerAndWaitResponse]
+	awaitRuns         *connect.Client[v1.AwaitRunsRequest, v1.AwaitRunsResponse]
+	getRun            *connect.Client[v1.GetRunRequest, v1.GetRunResponse]
+	listRuns          *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
+	listAttempts      *connect.Client[v1.ListAttemptsRequest, v1.ListAttemptsResponse]
+	listLogs          *connect.Client[v1.ListLogsRequest, v1.ListLogsResponse]
+	watchRun          *connect.Client[v1.WatchRunRequest, v1.WatchRunResponse]
+	cancelRun         *connect.Client[v1.CancelRunRequest, v1.CancelRunResponse]
+	replayRun         *connect.Client[v1.ReplayRunRequest, v1.ReplayRunResponse]
+	cancelRuns        *connect.Client[v1.CancelRunsRequest, v1.CancelRunsResponse]
+	replayRuns        *connect.Client[v1.ReplayRunsRequest, v1.ReplayRunsResponse]
+	watchRuns         *connect.Client[v1.WatchRunsRequest, v1.WatchRunsResponse]
+	watchLogs         *connect.Client[v1.WatchLogsRequest, v1.WatchLogsResponse]
+	getRunStats       *connect.Client[v1.GetRunStatsRequest, v1.GetRunStatsResponse]
+	getWorkflowHealth *connect.Client[v1.GetWorkflowHealthRequest, v1.GetWorkflowHealthResponse]
+	listQueues        *connect.Client[v1.ListQueuesRequest, v1.ListQueuesResponse]
 }
 
 // Trigger calls tenon.runs.v1.RunService.Trigger.
@@ -278,6 +362,61 @@ func (c *runServiceClient) ReplayRun(ctx context.Context, req *v1.ReplayRunReque
 	return nil, err
 }
 
+// CancelRuns calls tenon.runs.v1.RunService.CancelRuns.
+func (c *runServiceClient) CancelRuns(ctx context.Context, req *v1.CancelRunsRequest) (*v1.CancelRunsResponse, error) {
+	response, err := c.cancelRuns.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ReplayRuns calls tenon.runs.v1.RunService.ReplayRuns.
+func (c *runServiceClient) ReplayRuns(ctx context.Context, req *v1.ReplayRunsRequest) (*v1.ReplayRunsResponse, error) {
+	response, err := c.replayRuns.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// WatchRuns calls tenon.runs.v1.RunService.WatchRuns.
+func (c *runServiceClient) WatchRuns(ctx context.Context, req *v1.WatchRunsRequest) (*connect.ServerStreamForClient[v1.WatchRunsResponse], error) {
+	return c.watchRuns.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// WatchLogs calls tenon.runs.v1.RunService.WatchLogs.
+func (c *runServiceClient) WatchLogs(ctx context.Context, req *v1.WatchLogsRequest) (*connect.ServerStreamForClient[v1.WatchLogsResponse], error) {
+	return c.watchLogs.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// GetRunStats calls tenon.runs.v1.RunService.GetRunStats.
+func (c *runServiceClient) GetRunStats(ctx context.Context, req *v1.GetRunStatsRequest) (*v1.GetRunStatsResponse, error) {
+	response, err := c.getRunStats.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetWorkflowHealth calls tenon.runs.v1.RunService.GetWorkflowHealth.
+func (c *runServiceClient) GetWorkflowHealth(ctx context.Context, req *v1.GetWorkflowHealthRequest) (*v1.GetWorkflowHealthResponse, error) {
+	response, err := c.getWorkflowHealth.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListQueues calls tenon.runs.v1.RunService.ListQueues.
+func (c *runServiceClient) ListQueues(ctx context.Context, req *v1.ListQueuesRequest) (*v1.ListQueuesResponse, error) {
+	response, err := c.listQueues.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // RunServiceHandler is an implementation of the tenon.runs.v1.RunService service.
 type RunServiceHandler interface {
 	// Trigger starts one run. The caller may make the id, so that a call sent twice makes one run: the same id with the same
@@ -305,6 +444,23 @@ type RunServiceHandler interface {
 	CancelRun(context.Context, *v1.CancelRunRequest) (*v1.CancelRunResponse, error)
 	// ReplayRun runs a final run's tasks again as a new generation: all of them, or the named ones with everything after them.
 	ReplayRun(context.Context, *v1.ReplayRunRequest) (*v1.ReplayRunResponse, error)
+	// CancelRuns ends up to 500 runs. Answers come per run, in order; a run that is not there does not spoil the others. Not for worker tokens.
+	CancelRuns(context.Context, *v1.CancelRunsRequest) (*v1.CancelRunsResponse, error)
+	// ReplayRuns runs up to 500 final runs again, all tasks of each. Answers come per run, in order.
+	ReplayRuns(context.Context, *v1.ReplayRunsRequest) (*v1.ReplayRunsResponse, error)
+	// WatchRuns tells which runs of the tenant have changed, as they do. Its first message without a resume token says reset: read the list then, and
+	// apply what follows. A stream that broke goes on with the token of its last message and loses nothing; where the server cannot tell what was
+	// missed, it says reset again.
+	WatchRuns(context.Context, *v1.WatchRunsRequest, *connect.ServerStream[v1.WatchRunsResponse]) error
+	// WatchLogs sends a run's log as it grows, and ends when the run is final and its log has come to rest. Lines come in the order of their arrival: those
+	// of tasks that run side by side may be out of order by time.
+	WatchLogs(context.Context, *v1.WatchLogsRequest, *connect.ServerStream[v1.WatchLogsResponse]) error
+	// GetRunStats counts runs: those open now by state, those that ended within a window by state and over time. Its cost does not grow with the number of runs.
+	GetRunStats(context.Context, *v1.GetRunStatsRequest) (*v1.GetRunStatsResponse, error)
+	// GetWorkflowHealth tells how a workflow's latest runs went: a sample of those created within the window, newest first, of at most 1,000.
+	GetWorkflowHealth(context.Context, *v1.GetWorkflowHealthRequest) (*v1.GetWorkflowHealthResponse, error)
+	// ListQueues tells of every queue with waiting tasks what waits there longest and who serves it, the longest wait first.
+	ListQueues(context.Context, *v1.ListQueuesRequest) (*v1.ListQueuesResponse, error)
 }
 
 // NewRunServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -384,6 +540,51 @@ func NewRunServiceHandler(svc RunServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(runServiceMethods.ByName("ReplayRun")),
 		connect.WithHandlerOptions(opts...),
 	)
+	runServiceCancelRunsHandler := connect.NewUnaryHandlerSimple(
+		RunServiceCancelRunsProcedure,
+		svc.CancelRuns,
+		connect.WithSchema(runServiceMethods.ByName("CancelRuns")),
+		connect.WithHandlerOptions(opts...),
+	)
+	runServiceReplayRunsHandler := connect.NewUnaryHandlerSimple(
+		RunServiceReplayRunsProcedure,
+		svc.ReplayRuns,
+		connect.WithSchema(runServiceMethods.ByName("ReplayRuns")),
+		connect.WithHandlerOptions(opts...),
+	)
+	runServiceWatchRunsHandler := connect.NewServerStreamHandlerSimple(
+		RunServiceWatchRunsProcedure,
+		svc.WatchRuns,
+		connect.WithSchema(runServiceMethods.ByName("WatchRuns")),
+		connect.WithHandlerOptions(opts...),
+	)
+	runServiceWatchLogsHandler := connect.NewServerStreamHandlerSimple(
+		RunServiceWatchLogsProcedure,
+		svc.WatchLogs,
+		connect.WithSchema(runServiceMethods.ByName("WatchLogs")),
+		connect.WithHandlerOptions(opts...),
+	)
+	runServiceGetRunStatsHandler := connect.NewUnaryHandlerSimple(
+		RunServiceGetRunStatsProcedure,
+		svc.GetRunStats,
+		connect.WithSchema(runServiceMethods.ByName("GetRunStats")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	runServiceGetWorkflowHealthHandler := connect.NewUnaryHandlerSimple(
+		RunServiceGetWorkflowHealthProcedure,
+		svc.GetWorkflowHealth,
+		connect.WithSchema(runServiceMethods.ByName("GetWorkflowHealth")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	runServiceListQueuesHandler := connect.NewUnaryHandlerSimple(
+		RunServiceListQueuesProcedure,
+		svc.ListQueues,
+		connect.WithSchema(runServiceMethods.ByName("ListQueues")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/tenon.runs.v1.RunService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case RunServiceTriggerProcedure:
@@ -408,6 +609,20 @@ func NewRunServiceHandler(svc RunServiceHandler, opts ...connect.HandlerOption) 
 			runServiceCancelRunHandler.ServeHTTP(w, r)
 		case RunServiceReplayRunProcedure:
 			runServiceReplayRunHandler.ServeHTTP(w, r)
+		case RunServiceCancelRunsProcedure:
+			runServiceCancelRunsHandler.ServeHTTP(w, r)
+		case RunServiceReplayRunsProcedure:
+			runServiceReplayRunsHandler.ServeHTTP(w, r)
+		case RunServiceWatchRunsProcedure:
+			runServiceWatchRunsHandler.ServeHTTP(w, r)
+		case RunServiceWatchLogsProcedure:
+			runServiceWatchLogsHandler.ServeHTTP(w, r)
+		case RunServiceGetRunStatsProcedure:
+			runServiceGetRunStatsHandler.ServeHTTP(w, r)
+		case RunServiceGetWorkflowHealthProcedure:
+			runServiceGetWorkflowHealthHandler.ServeHTTP(w, r)
+		case RunServiceListQueuesProcedure:
+			runServiceListQueuesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -459,4 +674,32 @@ func (UnimplementedRunServiceHandler) CancelRun(context.Context, *v1.CancelRunRe
 
 func (UnimplementedRunServiceHandler) ReplayRun(context.Context, *v1.ReplayRunRequest) (*v1.ReplayRunResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.ReplayRun is not implemented"))
+}
+
+func (UnimplementedRunServiceHandler) CancelRuns(context.Context, *v1.CancelRunsRequest) (*v1.CancelRunsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.CancelRuns is not implemented"))
+}
+
+func (UnimplementedRunServiceHandler) ReplayRuns(context.Context, *v1.ReplayRunsRequest) (*v1.ReplayRunsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.ReplayRuns is not implemented"))
+}
+
+func (UnimplementedRunServiceHandler) WatchRuns(context.Context, *v1.WatchRunsRequest, *connect.ServerStream[v1.WatchRunsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.WatchRuns is not implemented"))
+}
+
+func (UnimplementedRunServiceHandler) WatchLogs(context.Context, *v1.WatchLogsRequest, *connect.ServerStream[v1.WatchLogsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.WatchLogs is not implemented"))
+}
+
+func (UnimplementedRunServiceHandler) GetRunStats(context.Context, *v1.GetRunStatsRequest) (*v1.GetRunStatsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.GetRunStats is not implemented"))
+}
+
+func (UnimplementedRunServiceHandler) GetWorkflowHealth(context.Context, *v1.GetWorkflowHealthRequest) (*v1.GetWorkflowHealthResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.GetWorkflowHealth is not implemented"))
+}
+
+func (UnimplementedRunServiceHandler) ListQueues(context.Context, *v1.ListQueuesRequest) (*v1.ListQueuesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.ListQueues is not implemented"))
 }
