@@ -47,6 +47,11 @@ func (c *cli) completeWorkflows(cmd *cobra.Command, args []string, _ string) ([]
 	})
 }
 
+// completeWorkflowFlag is for a flag, to which the arguments do not matter.
+func (c *cli) completeWorkflowFlag(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.completeWorkflows(cmd, nil, typed)
+}
+
 func (c *cli) completeRuns(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return c.offer(cmd, func(ctx context.Context, client *tenon.Client) (out []cobra.Completion, err error) {
 		list, err := client.Runs().ListRuns(ctx, &runsv1.ListRunsRequest{PageSize: page})

@@ -127,6 +127,7 @@ var (
 	tookHead  = regexp.MustCompile(`\b(WAITED|TOOK) +`)
 	port      = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 	goText    = regexp.MustCompile(`go1\.\S+ \w+/\w+`)
+	lineText  = regexp.MustCompile(`\bid: [\w-]{22}-\d+`)
 	revision  = regexp.MustCompile(` \([0-9a-f]{40}\)`)
 )
 
@@ -139,6 +140,7 @@ func (y *typist) settled(text string) string {
 		}
 		return y.seen[id]
 	})
+	text = lineText.ReplaceAllString(text, "id: LINE")
 	text = jwtText.ReplaceAllString(text, "eyJ...")
 	text = wireTime.ReplaceAllString(text, "2026-01-02T03:04:05Z")
 	text = tableTime.ReplaceAllString(text, "2026-01-02 03:04:05")
@@ -218,8 +220,10 @@ func works(t *testing.T, server *apptest.Server) *gate {
 		return nil, tenon.Errorf("declined", "the card was declined")
 	})
 	slow := tenon.NewTask("slow", func(ctx tenon.Context, _ any) (string, error) {
+		ctx.Logger().Info("waiting at the gate")
 		select {
 		case <-g.opened:
+			ctx.Logger().Info("through the gate")
 			return "at last", nil
 		case <-ctx.Done():
 			return "", context.Cause(ctx)

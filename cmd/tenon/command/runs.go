@@ -22,59 +22,53 @@ func (c *cli) runsCommand() *cobra.Command {
   tenon runs list --status running
   tenon runs watch run_01jd8x0c2hf6vts6q3n5m0k4rz`,
 		},
-		c.triggerCommand(), c.listRunsCommand(), c.getRunCommand(), c.attemptsCommand(), c.watchCommand(), c.logsCommand(), c.cancelCommand(), c.replayCommand(),
+		c.triggerCommand(), c.listRunsCommand(), c.getRunCommand(), c.attemptsCommand(), c.watchCommand(), c.tailCommand(), c.logsCommand(),
+		c.cancelCommand(), c.replayCommand(), c.statsCommand(),
 	)
 }
 
-// listOptions are the filters of a list of runs.
-type listOptions struct {
-	paging
-
-	workflow, parent, since, until string
-	statuses                       []string
+// filters pick runs.
+type filters struct {
+	workflow, parent, prefix, since, until string
+	statuses                               []string
 }
 
-func (c *cli) listRunsCommand() *cobra.Command {
-	var o listOptions
-	cmd := c.command(text{
-		use: "list", short: "List runs, newest first",
-		long: "List runs, newest first. Inputs and outputs are left out: tenon runs get shows them.",
-		example: `  tenon runs list --workflow order --status failed,timed_out --since 24h
-  tenon runs list --parent run_01jd8x0c2hf6vts6q3n5m0k4rz --limit 0
-  tenon runs list --limit 0 -o json | jq -r '.runs[].id'`,
-	}, func(ctx context.Context, _ []string) error { return c.listRuns(ctx, &o) })
-	const few = 50
-	o.flags(cmd, few, "runs")
-	cmd.Flags().StringVar(&o.workflow, "workflow", "", "only runs of this workflow")
-	cmd.Flags().StringSliceVar(&o.statuses, "status", nil, "only runs in one of these states: "+strings.Join(words(runStatuses), ", "))
-	cmd.Flags().StringVar(&o.since, "since", "", "only runs made at or after this: 2h, 7d, 2026-11-25, RFC 3339")
-	cmd.Flags().StringVar(&o.until, "until", "", "only runs made before this")
-	cmd.Flags().StringVar(&o.parent, "parent", "", "only children of this run")
-	must(cmd.RegisterFlagCompletionFunc("workflow", c.completeWorkflows))
+func (f *filters) flags(c *cli, cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.workflow, "workflow", "", "only runs of this workflow")
+	cmd.Flags().StringSliceVar(&f.statuses, "status", nil, "only runs in one of these states: "+strings.Join(words(runStatuses), ", "))
+	cmd.Flags().StringVar(&f.since, "since", "", "only runs made at or after this: 2h, 7d, 2026-11-25, RFC 3339")
+	cmd.Flags().StringVar(&f.until, "until", "", "only runs made before this")
+	cmd.Flags().StringVar(&f.parent, "parent", "", "only children of this run")
+	cmd.Flags().StringVar(&f.prefix, "id", "", "only runs whose id begins so, with or without run_")
+	must(cmd.RegisterFlagCompletionFunc("workflow", c.completeWorkflowFlag))
 	must(cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(words(runStatuses), cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("parent", c.completeRuns))
-	return cmd
+}
+
+// any says whether a filter is set.
+func (f *filters) any() bool {
+	return len(f.statuses) > 0 || f.workflow+f.parent+f.prefix+f.since+f.until != ""
 }
 
 // request makes the request of the filters, without a page.
-func (o *listOptions) request(c *cli) (*runsv1.ListRunsRequest, error) {
-	req := &runsv1.ListRunsRequest{Workflow: o.workflow, ParentRunId: o.parent}
-	for _, name := range o.statuses {
+func (f *filters) request(c *cli) (*runsv1.ListRunsRequest, error) {
+	req := &runsv1.ListRunsRequest{Workflow: f.workflow, ParentRunId: f.parent, IdPrefix: f.prefix}
+	for _, name := range f.statuses {
 		status, err := enum(runStatuses, "--status", name)
 		if err != nil {
 			return nil, err
 		}
 		req.Statuses = append(req.Statuses, runsv1.RunStatus(status))
 	}
-	if o.since != "" {
-		at, err := c.moment("--since", o.since)
+	if f.since != "" {
+		at, err := c.moment("--since", f.since)
 		if err != nil {
 			return nil, err
 		}
 		req.CreatedAfter = timestamppb.New(at)
 	}
-	if o.until != "" {
-		at, err := c.moment("--until", o.until)
+	if f.until != "" {
+		at, err := c.moment("--until", f.until)
 		if err != nil {
 			return nil, err
 		}
@@ -83,29 +77,51 @@ func (o *listOptions) request(c *cli) (*runsv1.ListRunsRequest, error) {
 	return req, nil
 }
 
-func (c *cli) listRuns(ctx context.Context, o *listOptions) error {
-	req, err := o.request(c)
+// find lists the runs that the filters pick, newest first.
+func (c *cli) find(ctx context.Context, client *tenon.Client, req *runsv1.ListRunsRequest, pages *paging) (*runsv1.ListRunsResponse, error) {
+	all := &runsv1.ListRunsResponse{}
+	next, err := pages.gather(func(size int32, token string) (int, string, error) {
+		req.PageSize, req.PageToken = size, token
+		page, err := ask(ctx, c, client.Runs().ListRuns, req)
+		all.Runs = append(all.Runs, page.GetRuns()...)
+		return len(page.GetRuns()), page.GetNextPageToken(), err
+	})
+	all.NextPageToken = next
+	return all, err
+}
+
+func (c *cli) listRunsCommand() *cobra.Command {
+	var f filters
+	var pages paging
+	cmd := c.command(text{
+		use: "list", short: "List runs, newest first",
+		long: "List runs, newest first. Inputs and outputs are left out: tenon runs get shows them.",
+		example: `  tenon runs list --workflow order --status failed,timed_out --since 24h
+  tenon runs list --parent run_01jd8x0c2hf6vts6q3n5m0k4rz --limit 0
+  tenon runs list --limit 0 -o json | jq -r '.runs[].id'`,
+	}, func(ctx context.Context, _ []string) error { return c.listRuns(ctx, &f, &pages) })
+	const few = 50
+	pages.flags(cmd, few, "runs")
+	f.flags(c, cmd)
+	return cmd
+}
+
+func (c *cli) listRuns(ctx context.Context, f *filters, pages *paging) error {
+	req, err := f.request(c)
 	if err != nil {
 		return err
 	}
 	return c.with(func(client *tenon.Client) error {
-		all := &runsv1.ListRunsResponse{}
-		next, err := o.gather(func(size int32, token string) (int, string, error) {
-			req.PageSize, req.PageToken = size, token
-			page, err := ask(ctx, c, client.Runs().ListRuns, req)
-			all.Runs = append(all.Runs, page.GetRuns()...)
-			return len(page.GetRuns()), page.GetNextPageToken(), err
-		})
+		all, err := c.find(ctx, client, req, pages)
 		if err != nil {
 			return err
 		}
-		all.NextPageToken = next
 		return c.answer(all, func() error {
 			if len(all.GetRuns()) == 0 {
 				c.notef("no runs match: tenon runs trigger WORKFLOW starts one")
 				return nil
 			}
-			defer c.more(&o.paging, next, "runs")
+			defer c.more(pages, all.GetNextPageToken(), "runs")
 			return c.rows(c.runRows(all.GetRuns()))
 		})
 	})

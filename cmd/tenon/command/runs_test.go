@@ -1,6 +1,8 @@
 package command_test
 
 import (
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -8,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenon-run/tenon/cmd/tenon/command"
 	"github.com/tenon-run/tenon/internal/authz"
+	registryv1 "github.com/tenon-run/tenon/proto/tenon/registry/v1"
 	tenon "github.com/tenon-run/tenon/sdk/go"
 )
 
@@ -150,6 +154,113 @@ func (y *typist) until(wanted func(answered) bool, args ...string) {
 	}
 }
 
+// Runs that filters pick are counted first, and steered when that is said to be meant.
+func TestSteerByFilter(t *testing.T) {
+	t.Parallel()
+	server, y := signedIn(t)
+	works(t, server)
+	for range 3 {
+		y.ended("fails", "null")
+	}
+	y.types("runs", "cancel", "--workflow", "fails")
+	y.types("runs", "replay", "--workflow", "fails")
+	y.types("runs", "replay", "--workflow", "fails", nobodysRun)
+	y.types("runs", "replay", "--status", "broken")
+	y.types("runs", "replay", "--workflow", "fails", "--yes")
+	y.until(func(a answered) bool { return strings.Count(a.out, "RUN_STATUS_FAILED") == 3 }, "runs", "list", "--workflow", "fails", "-o", "json")
+	y.terminal = true
+	y.env["NO_COLOR"] = "1"
+	y.pipes("no\n", "runs", "replay", "--since", "1h")
+	y.pipes("y\n", "runs", "replay", "--since", "1h", "--status", "failed")
+	y.golden("steer_filter")
+}
+
+// What a run logs is shown while it runs, and the following ends with it.
+func TestFollowLogs(t *testing.T) {
+	t.Parallel()
+	server, y := signedIn(t)
+	gate := works(t, server)
+	for name, args := range map[string][]string{"table": nil, "json": {"-o", "json"}} {
+		t.Run(name, func(t *testing.T) {
+			slow := strings.TrimSpace(y.quietly("", "runs", "trigger", "slow").out)
+			screen := newScreen("waiting at the gate")
+			code := make(chan int, 1)
+			go func() {
+				code <- command.Run(t.Context(), y.host(nil, screen, io.Discard), append([]string{"runs", "logs", slow, "--follow"}, args...))
+			}()
+			screen.wait(t)
+			gate.open()
+			if got := <-code; got != 0 {
+				t.Errorf("exit %d", got)
+			}
+			text := screen.String()
+			if strings.Count(text, "waiting at the gate") != 1 || strings.Count(text, "through the gate") != 1 {
+				t.Errorf("lines are missing or told twice:\n%s", text)
+			}
+		})
+	}
+	greet := y.ended("greet", `"world"`)
+	y.types("runs", "logs", nobodysRun, "--follow")
+	y.types("runs", "logs", greet, "--follow", "--limit", "3")
+	y.types("runs", "logs", greet, "--level", "loud")
+	y.types("runs", "logs", greet, "--follow", "--level", "info", "--text", "GREET")
+	y.types("runs", "logs", greet, "--follow", "--level", "error")
+	y.golden("logs_follow")
+}
+
+// Changes of the tenant's runs are told as they come.
+func TestTail(t *testing.T) {
+	t.Parallel()
+	server, y := signedIn(t)
+	works(t, server)
+	screen := newScreen("completed")
+	ctx, interrupt := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	go func() {
+		code <- command.Run(ctx, y.host(nil, screen, io.Discard), []string{"runs", "tail", "--workflow", "greet"})
+	}()
+	for done := false; !done; { // until it is being watched
+		y.ended("greet", `"world"`)
+		select {
+		case <-screen.shown:
+			done = true
+		default:
+		}
+	}
+	y.ended("order", "1")
+	interrupt()
+	if got := <-code; got != command.ExitInterrupted {
+		t.Errorf("exit %d", got)
+	}
+	if text := screen.String(); !strings.Contains(text, "completed  greet  ") || strings.Contains(text, "order") {
+		t.Errorf("got %s", text)
+	}
+	y.types("runs", "stats", "--since", "8d")
+	if a := y.quietly("", "runs", "stats", "--since", "7d", "-o", "json"); a.code != 0 {
+		t.Errorf("the longest window: exit %d, %s", a.code, a.err)
+	}
+	y.types("runs", "stats", "--since", "soon")
+	y.types("workflows", "health", "nobody")
+	y.types("workflows", "health", "order", "--since", "40d")
+	y.types("queues")
+	if _, err := developer(t, server).Registry().PutWorkflow(t.Context(), &registryv1.PutWorkflowRequest{Spec: &registryv1.WorkflowSpec{
+		Name: "unserved", Tasks: []*registryv1.TaskSpec{{Name: "unserved"}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	y.types("runs", "trigger", "unserved")
+	y.types("queues")
+	y.golden("tail")
+	for _, want := range []string{"queued now  ", "completed  ", "since 20", "ended  "} {
+		if a := y.quietly("", "runs", "stats"); a.code != 0 || !strings.Contains(a.out, want) {
+			t.Errorf("exit %d, %q is missing:\n%s%s", a.code, want, a.out, a.err)
+		}
+	}
+	if a := y.quietly("", "workflows", "health", "greet"); a.code != 0 || !strings.Contains(a.out, "Success rate  100.0%") {
+		t.Errorf("exit %d\n%s%s", a.code, a.out, a.err)
+	}
+}
+
 func TestCancelAndReplay(t *testing.T) {
 	t.Parallel()
 	server, y := signedIn(t)
@@ -173,7 +284,7 @@ func TestCancelAndReplay(t *testing.T) {
 	y.types("runs", "replay", greet, "--task", "other")
 	y.types("runs", "replay", nobodysRun)
 	y.types("runs", "replay", greet, slow, "--watch")
-	y.types("runs", "replay", slow)
+	y.types("runs", "replay", greet, nobodysRun, slow)
 	y.until(func(a answered) bool { return a.code == 0 }, "runs", "watch", slow)
 	y.types("runs", "watch", slow)
 	y.golden("steer")

@@ -52,7 +52,7 @@ func (c *cli) watch(ctx context.Context, client *tenon.Client, id string) error 
 			return nil
 		})
 	}
-	if ctx.Err() != nil && run == nil {
+	if ctx.Err() != nil && err != nil {
 		return problem{code: ExitInterrupted, message: fmt.Sprintf("stopped watching; run %s goes on", id), next: "tenon runs watch " + id + ", or tenon runs cancel " + id}
 	}
 	if err != nil {
@@ -110,15 +110,13 @@ func (c *cli) room() progress.Room {
 	return progress.Room{Width: width, Height: height, Colours: c.colours(true)}
 }
 
-// follow hands over the run as it is and after each change, until it is final. A broken stream is opened again, for as long as the server is not away
-// for a minute.
+// follow hands over the run as it is and after each change, until it is final.
 func (c *cli) follow(ctx context.Context, client *tenon.Client, id string, each func(*runsv1.Run) error) (*runsv1.Run, error) {
 	revision := int64(-1)
-	var last time.Time // of the last sign of life
-	for failures := 0; ; failures++ {
-		var final *runsv1.Run
+	var final *runsv1.Run
+	err := c.keepOn(ctx, func(alive func()) (bool, error) {
 		err := c.stream(ctx, client, id, func(run *runsv1.Run) error {
-			failures, last = 0, c.host.Now()
+			alive()
 			if run.GetRevision() <= revision {
 				return nil // seen before the stream broke
 			}
@@ -128,21 +126,32 @@ func (c *cli) follow(ctx context.Context, client *tenon.Client, id string, each 
 			}
 			return each(run)
 		})
-		if final != nil && err == nil {
-			return final, nil
+		return final != nil, err
+	})
+	return final, err
+}
+
+// keepOn reads stream after stream until one says that there is nothing more to come. A stream that broke is opened again, as long as the server is
+// not away for a minute; alive is called for each sign of life.
+func (c *cli) keepOn(ctx context.Context, stream func(alive func()) (done bool, err error)) error {
+	var last time.Time
+	for failures := 0; ; failures++ {
+		done, err := stream(func() { failures, last = 0, c.host.Now() })
+		if done && err == nil {
+			return nil
 		}
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		const patience = time.Minute
 		if err != nil && (!passing(err) || last.IsZero() || c.host.Now().Sub(last) > patience) {
-			return nil, err
+			return err
 		}
-		const firstPause, longest = 100 * time.Millisecond, 2 * time.Second
+		const firstPause, longest, most = 100 * time.Millisecond, 2 * time.Second, 10
 		select {
-		case <-time.After(min(longest, firstPause<<min(failures, 10))):
+		case <-time.After(min(longest, firstPause<<min(failures, most))):
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func (c *cli) workflowsCommand() *cobra.Command {
 		example: `  tenon workflows list
   tenon workflows get order
   tenon workflows diff order`,
-	}, list, get, history, diff)
+	}, list, get, history, diff, c.healthCommand())
 }
 
 func (c *cli) listWorkflows(ctx context.Context, pages *paging) error {
