@@ -27,6 +27,7 @@ type Client struct {
 	registry registryv1connect.RegistryServiceClient
 	identity identityv1connect.IdentityServiceClient
 	workers  workersv1connect.WorkerServiceClient
+	admin    workersv1connect.WorkerAdminServiceClient
 	triggers *gatherer[*pendingTrigger]
 
 	// alive ends when the client is closed.
@@ -61,6 +62,7 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 		registry: registryv1connect.NewRegistryServiceClient(doer, cfg.address, common...),
 		identity: identityv1connect.NewIdentityServiceClient(doer, cfg.address, common...),
 		workers:  workersv1connect.NewWorkerServiceClient(doer, cfg.address, common...),
+		admin:    workersv1connect.NewWorkerAdminServiceClient(doer, cfg.address, common...),
 	}
 	c.alive, c.die = context.WithCancelCause(context.Background())
 	c.triggers = newTriggerGatherer(c)
@@ -87,6 +89,9 @@ func (c *Client) Registry() registryv1connect.RegistryServiceClient { return c.r
 
 // Identity is the generated client of IdentityService.
 func (c *Client) Identity() identityv1connect.IdentityServiceClient { return c.identity }
+
+// WorkerAdmin is the generated client of WorkerAdminService.
+func (c *Client) WorkerAdmin() workersv1connect.WorkerAdminServiceClient { return c.admin }
 
 // Address is the server's address as the client found it: from its option, the environment or the token, without a slash at its end.
 func (c *Client) Address() string { return c.cfg.address }

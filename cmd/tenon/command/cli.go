@@ -83,7 +83,7 @@ names, the profile chosen by "tenon profiles use".
 	must(root.RegisterFlagCompletionFunc("tenant", c.completeTenants))
 	root.AddCommand(
 		c.loginCommand(), c.logoutCommand(), c.profilesCommand(), c.whoamiCommand(), c.sessionsCommand(), c.tenantsCommand(), c.membersCommand(),
-		c.tokensCommand(), c.workflowsCommand(), c.runsCommand(), c.queuesCommand(), c.versionCommand(),
+		c.tokensCommand(), c.workflowsCommand(), c.runsCommand(), c.queuesCommand(), c.workersCommand(), c.versionCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -10,6 +10,7 @@ import (
 	identityv1 "github.com/tenon-run/tenon/proto/tenon/identity/v1"
 	registryv1 "github.com/tenon-run/tenon/proto/tenon/registry/v1"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
+	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 	tenon "github.com/tenon-run/tenon/sdk/go"
 )
 
@@ -57,6 +58,16 @@ func (c *cli) completeRuns(cmd *cobra.Command, _ []string, _ string) ([]cobra.Co
 		list, err := client.Runs().ListRuns(ctx, &runsv1.ListRunsRequest{PageSize: page})
 		for _, run := range list.GetRuns() {
 			out = append(out, cobra.CompletionWithDesc(run.GetId(), run.GetWorkflow()+" "+progress.RunStatus(run.GetStatus())))
+		}
+		return out, err
+	})
+}
+
+func (c *cli) completeWorkers(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.offer(cmd, func(ctx context.Context, client *tenon.Client) (out []cobra.Completion, err error) {
+		list, err := client.WorkerAdmin().ListWorkers(ctx, &workersv1.ListWorkersRequest{PageSize: page, AttachedOnly: true})
+		for _, w := range list.GetWorkers() {
+			out = append(out, cobra.CompletionWithDesc(w.GetId(), w.GetName()+" "+word(w.GetStatus())))
 		}
 		return out, err
 	})

@@ -8,6 +8,8 @@ import (
 type paging struct {
 	limit int
 	token string
+	// most is the server's limit of a page; 0: 1,000.
+	most int
 }
 
 func (p *paging) flags(cmd *cobra.Command, limit int, what string) {
@@ -20,7 +22,11 @@ func (p *paging) gather(page func(size int32, token string) (got int, next strin
 	if p.limit < 0 {
 		return "", badCall("--limit must not be negative")
 	}
-	const most = 1000 // the server's
+	const usual = 1000
+	most := p.most
+	if most == 0 {
+		most = usual
+	}
 	next = p.token
 	for have := 0; ; {
 		size := most
