@@ -7,9 +7,81 @@ package dispatcherq
 
 import (
 	"context"
+	"time"
 
 	"github.com/tenon-run/tenon/internal/flow"
 )
+
+const attachedWorkers = `-- name: AttachedWorkers :many
+SELECT w.id, w.name, w.actions, w.queues, w.slots, w.language, w.language_version, w.sdk_version, w.os, w.host, w.pid, w.created_at, w.wanted,
+  coalesce(s.opened_at, 0)::bigint AS opened_at, coalesce(s.closed_at, 0)::bigint AS closed_at
+FROM workers w
+LEFT JOIN LATERAL (
+  SELECT n.opened_at, n.closed_at FROM worker_sessions n WHERE n.tenant_id = w.tenant_id AND n.worker_id = w.id ORDER BY n.session DESC LIMIT 1
+) AS s ON true
+WHERE w.tenant_id = $1 AND w.id = ANY ($2::uuid[])
+ORDER BY w.id DESC
+`
+
+type AttachedWorkersParams struct {
+	TenantID int64
+	Ids      []flow.ID
+}
+
+type AttachedWorkersRow struct {
+	ID              flow.ID
+	Name            string
+	Actions         []string
+	Queues          []string
+	Slots           int32
+	Language        string
+	LanguageVersion string
+	SdkVersion      string
+	Os              string
+	Host            string
+	Pid             int64
+	CreatedAt       time.Time
+	Wanted          int16
+	OpenedAt        int64
+	ClosedAt        int64
+}
+
+// The workers of these ids, newest first, each with its newest session.
+func (q *Queries) AttachedWorkers(ctx context.Context, arg AttachedWorkersParams) ([]AttachedWorkersRow, error) {
+	rows, err := q.db.Query(ctx, attachedWorkers, arg.TenantID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AttachedWorkersRow{}
+	for rows.Next() {
+		var i AttachedWorkersRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Actions,
+			&i.Queues,
+			&i.Slots,
+			&i.Language,
+			&i.LanguageVersion,
+			&i.SdkVersion,
+			&i.Os,
+			&i.Host,
+			&i.Pid,
+			&i.CreatedAt,
+			&i.Wanted,
+			&i.OpenedAt,
+			&i.ClosedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
 
 const getWorker = `-- name: GetWorker :one
 SELECT actions, queues, slots, token_id FROM workers WHERE tenant_id = $1 AND id = $2
@@ -153,4 +225,117 @@ func (q *Queries) OlderWorkflows(ctx context.Context, arg OlderWorkflowsParams) 
 		return nil, err
 	}
 	return items, nil
+}
+
+const otherWorkers = `-- name: OtherWorkers :many
+SELECT w.id, w.name, w.actions, w.queues, w.slots, w.language, w.language_version, w.sdk_version, w.os, w.host, w.pid, w.created_at, w.wanted,
+  coalesce(s.opened_at, 0)::bigint AS opened_at, coalesce(s.closed_at, 0)::bigint AS closed_at
+FROM workers w
+LEFT JOIN LATERAL (
+  SELECT n.opened_at, n.closed_at FROM worker_sessions n WHERE n.tenant_id = w.tenant_id AND n.worker_id = w.id ORDER BY n.session DESC LIMIT 1
+) AS s ON true
+WHERE w.tenant_id = $1 AND w.id < $2 AND w.id <> ALL ($3::uuid[])
+ORDER BY w.id DESC LIMIT $4
+`
+
+type OtherWorkersParams struct {
+	TenantID int64
+	BeforeID flow.ID
+	Ids      []flow.ID
+	PageSize int32
+}
+
+type OtherWorkersRow struct {
+	ID              flow.ID
+	Name            string
+	Actions         []string
+	Queues          []string
+	Slots           int32
+	Language        string
+	LanguageVersion string
+	SdkVersion      string
+	Os              string
+	Host            string
+	Pid             int64
+	CreatedAt       time.Time
+	Wanted          int16
+	OpenedAt        int64
+	ClosedAt        int64
+}
+
+// A page of the workers beside these ids, newest first.
+func (q *Queries) OtherWorkers(ctx context.Context, arg OtherWorkersParams) ([]OtherWorkersRow, error) {
+	rows, err := q.db.Query(ctx, otherWorkers,
+		arg.TenantID,
+		arg.BeforeID,
+		arg.Ids,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []OtherWorkersRow{}
+	for rows.Next() {
+		var i OtherWorkersRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Actions,
+			&i.Queues,
+			&i.Slots,
+			&i.Language,
+			&i.LanguageVersion,
+			&i.SdkVersion,
+			&i.Os,
+			&i.Host,
+			&i.Pid,
+			&i.CreatedAt,
+			&i.Wanted,
+			&i.OpenedAt,
+			&i.ClosedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const wantWorker = `-- name: WantWorker :execrows
+UPDATE workers SET wanted = $1 WHERE tenant_id = $2 AND id = $3 AND (wanted <> 2 OR $1 = 2)
+`
+
+type WantWorkerParams struct {
+	Wanted   int16
+	TenantID int64
+	ID       flow.ID
+}
+
+// What people want of a worker. One that drains goes on draining.
+func (q *Queries) WantWorker(ctx context.Context, arg WantWorkerParams) (int64, error) {
+	result, err := q.db.Exec(ctx, wantWorker, arg.Wanted, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const workerWanted = `-- name: WorkerWanted :one
+SELECT wanted FROM workers WHERE tenant_id = $1 AND id = $2
+`
+
+type WorkerWantedParams struct {
+	TenantID int64
+	ID       flow.ID
+}
+
+func (q *Queries) WorkerWanted(ctx context.Context, arg WorkerWantedParams) (int16, error) {
+	row := q.db.QueryRow(ctx, workerWanted, arg.TenantID, arg.ID)
+	var wanted int16
+	err := row.Scan(&wanted)
+	return wanted, err
 }

@@ -36,6 +36,7 @@ func (a *App) mount(ctx context.Context) error {
 		{Registry, a.mountRegistry, registryv1.File_tenon_registry_v1_registry_proto.Services().ByName("RegistryService")},
 		{Scheduler, a.mountScheduler, runsv1.File_tenon_runs_v1_runs_proto.Services().ByName("RunService")},
 		{Dispatcher, a.mountDispatcher, workersv1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerService")},
+		{Dispatcher, func(context.Context) error { return nil }, workersv1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerAdminService")}, // mounted with it
 	} {
 		if !a.cfg.runs(step.name) {
 			a.server.Forward(step.service, step.name, step.name == Dispatcher)

@@ -27,7 +27,7 @@ var grid = map[string]string{
 	"token:create": "oa", "token:read": "oa", "token:revoke": "oa",
 	"workflow:put": "oadw", "workflow:read": "oadvw", "workflow:future": "oad",
 	"run:trigger": "oadw", "run:await": "oadw", "run:read": "oadv", "run:cancel": "oadw", "run:replay": "oad",
-	"worker:serve": "oadw", "worker:future": "oad",
+	"worker:serve": "oadw", "worker:read": "oadv", "worker:pause": "oad", "worker:drain": "oad", "worker:future": "oad",
 }
 
 // account says who may do what about the own account: u(ser), t(oken of the API), w(orker token).
@@ -205,7 +205,7 @@ func TestEveryMethodHasAccessThatSomebodyHas(t *testing.T) {
 			services = append(services, file.Services().Get(i))
 		}
 	}
-	if len(services) != 4 {
+	if len(services) != 5 {
 		t.Fatalf("%d services", len(services))
 	}
 	if err := CheckAll(services...); err != nil {

@@ -75,6 +75,9 @@ func (w *Worker) listen(ctx context.Context) (opened bool, err error) {
 		for _, c := range msg.GetCancels() {
 			w.stop(c)
 		}
+		if msg.GetStop() {
+			w.release()
+		}
 		if msg.GetDrain() {
 			return opened, errDrained
 		}

@@ -236,6 +236,33 @@ func TestDrainTimeoutCancels(t *testing.T) {
 	}
 }
 
+// A worker that people have drained finishes its task, and Run returns by itself.
+func TestAWorkerThatIsToldToStopEnds(t *testing.T) {
+	b := setup(t)
+	k := newBlocker()
+	w, err := b.client.NewWorker(WithSlots(1), WithWorkflows(k.wf))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(b.ctx) }()
+	b.until("the worker is there", func(s *faketenon.Seen) bool { return len(s.Listens) > 0 })
+	run, err := k.wf.Trigger(b.ctx, b.client, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.receive("the start", k.started)
+	b.server.Send(&workersv1.ListenResponse{Stop: true})
+	b.until("the worker drains", func(s *faketenon.Seen) bool { return len(s.Beats) > 0 && s.Beats[len(s.Beats)-1].GetDraining() })
+	close(k.release)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run.Result(b.ctx); err != nil || out != 3 {
+		t.Fatalf("got %d, %v", out, err)
+	}
+}
+
 func TestServerDrainMovesTheSession(t *testing.T) {
 	b := setup(t)
 	wf := double()

@@ -88,6 +88,9 @@ type Worker struct {
 	logs    *logSender
 	fatal   chan error
 
+	released    chan struct{} // closed when people have drained the worker
+	releaseOnce sync.Once
+
 	contact atomic.Int64 // when the server was last heard, in nanoseconds since born
 	born    time.Time
 }
@@ -95,7 +98,7 @@ type Worker struct {
 // NewWorker makes a worker; [Worker.Run] starts it. The error names every fault of the options and declarations that can be seen without the server.
 func (c *Client) NewWorker(opts ...WorkerOption) (*Worker, error) {
 	w := &Worker{
-		client: c, log: c.log, handlers: map[string]handler{}, tasks: map[assignmentID]*task{}, fatal: make(chan error, 1), born: time.Now(),
+		client: c, log: c.log, handlers: map[string]handler{}, tasks: map[assignmentID]*task{}, fatal: make(chan error, 1), released: make(chan struct{}), born: time.Now(),
 		cfg: workerConfig{slots: 10, drainTimeout: 30 * time.Second, stopTimeout: 5 * time.Second, flushTimeout: 10 * time.Second},
 	}
 	for _, opt := range opts {
@@ -133,7 +136,7 @@ func (c *Client) NewWorker(opts ...WorkerOption) (*Worker, error) {
 }
 
 // Run declares the worker's workflows, then runs their tasks until ctx ends. It outlives broken connections and restarts of the server.
-// When ctx ends it takes no more tasks, lets running ones finish within the drain timeout, delivers their results, and returns nil. It
+// When ctx ends, or people drain the worker, it takes no more tasks, lets running ones finish within the drain timeout, delivers their results, and returns nil. It
 // returns an error when the server refuses the declarations or the token, and when results could not be delivered. A worker runs once.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
@@ -228,6 +231,9 @@ func (w *Worker) serve(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		err = w.drain(base)
+	case <-w.released:
+		w.log.Info("tenon worker was told to finish and end", "worker", w.workerID())
+		err = w.drain(base)
 	case err = <-w.fatal:
 		w.log.Error("tenon worker stops", "worker", w.workerID(), "error", err)
 		w.beginDraining()
@@ -261,6 +267,9 @@ func (w *Worker) drain(base context.Context) error {
 	}
 	return nil
 }
+
+// release lets Run end: people have drained the worker.
+func (w *Worker) release() { w.releaseOnce.Do(func() { close(w.released) }) }
 
 func (w *Worker) beginDraining() {
 	w.mu.Lock()

@@ -81,7 +81,7 @@ func (s *Service) openRequest(ses *session) *busv1.ShardRequest {
 	ses.pending, ses.pendingNo = nil, 0
 	return &busv1.ShardRequest{TenantId: w.tenant, Kind: &busv1.ShardRequest_OpenSession{OpenSession: &busv1.OpenSession{
 		WorkerId: w.id[:], Session: ses.number, Dispatcher: s.cfg.Instance, Actions: w.actions, Queues: w.queues, Slots: w.slots,
-		Draining: w.draining, Held: w.held(s.cfg.Now()),
+		Draining: w.draining || w.wanted == wantedDrain, Paused: w.wanted == wantedPause, Held: w.held(s.cfg.Now()),
 	}}}
 }
 

@@ -35,6 +35,10 @@ func (s *Service) Listen(ctx context.Context, caller Caller, request *workersv1.
 	defer s.streams.Done()
 	defer s.answerFor(w)
 	s.answerFor(w)
+	if err := s.takeWanted(ctx, w, ses); err != nil {
+		s.close(ses, err)
+		return err
+	}
 	if err := s.attach(ses.ctx, ses, false); err != nil {
 		s.close(ses, err)
 		return err

@@ -52,6 +52,7 @@ type outbox struct {
 	cancels     []*workersv1.Cancel
 	withdrawals [][]byte
 	bytes       int // of the assignments
+	stop        bool
 }
 
 // maxQueuedBytes bounds the assignments that wait for one stream. An owner withdraws and offers anew what is dropped beyond it.
@@ -93,6 +94,9 @@ func (o *outbox) frames() []*workersv1.ListenResponse {
 	for _, id := range o.withdrawals {
 		to := room(len(id))
 		to.Withdrawals = append(to.Withdrawals, id)
+	}
+	if o.stop {
+		room(0).Stop = true
 	}
 	if size > 0 {
 		frames = append(frames, frame)

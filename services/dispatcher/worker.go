@@ -20,6 +20,7 @@ type worker struct {
 	queues  []string
 	slots   int32
 
+	steering  sync.Mutex       // taken before mu: what people want is read or written, and then taken over
 	answering sync.Mutex       // taken before mu
 	answers   bus.Subscription // tells other dispatchers that the session is here
 
@@ -29,6 +30,7 @@ type worker struct {
 	session  *session
 	heard    time.Time // the last heartbeat or Listen
 	draining bool      // said by the newest session
+	wanted   int16     // by people; see the constants
 	sent     map[flow.ID]*assignment
 	touched  time.Time // the last call of any kind; long after it the worker is dropped from memory
 }

@@ -52,7 +52,7 @@ func surveyReply(replies []engine.Effect) *busv1.ShardReply {
 func surveyedWorker(w *engine.WorkerView) *busv1.SurveyedWorker {
 	out := &busv1.SurveyedWorker{
 		WorkerId: w.Worker[:], Session: w.Session, Dispatcher: w.Dispatcher, Slots: int32(w.Slots), SlotsUsed: int32(w.Used), //nolint:gosec // at most 10,000
-		Draining: w.Draining, Paused: w.Paused, Lost: w.Lost, Assignments: int32(w.Assignments), //nolint:gosec // at most some 10,000
+		Draining: w.Draining, Paused: w.Paused, Lost: w.Lost, LostTime: w.LostAt, Assignments: int32(w.Assignments), //nolint:gosec // at most some 10,000
 	}
 	for i := range w.Held {
 		h := &w.Held[i]

@@ -25,6 +25,7 @@ import (
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	"github.com/tenon-run/tenon/proto/tenon/runs/v1/runsv1connect"
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
+	"github.com/tenon-run/tenon/proto/tenon/workers/v1/workersv1connect"
 	"github.com/tenon-run/tenon/proto/typeid"
 	"github.com/tenon-run/tenon/test/load"
 )
@@ -242,6 +243,36 @@ func TestForeignTenantFindsNothing(t *testing.T) {
 		theirs, nobodys := call(run.GetRunId()), call(unknown)
 		if connect.CodeOf(theirs) != connect.CodeNotFound || connect.CodeOf(nobodys) != connect.CodeNotFound {
 			t.Errorf("%s of another tenant's run: %v; of none: %v", name, theirs, nobodys)
+		}
+	}
+	worker, err := workersv1connect.NewWorkerServiceClient(client, server.Address, withToken(mine)).Register(t.Context(), &workersv1.RegisterRequest{
+		Name: "w", Actions: []string{"secret/only"}, Slots: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := workersv1connect.NewWorkerAdminServiceClient(client, server.Address, withToken(foreign))
+	id := worker.GetWorkerId()
+	for name, call := range map[string]func() error{
+		"GetWorker": func() error {
+			_, err := admin.GetWorker(t.Context(), &workersv1.GetWorkerRequest{WorkerId: id})
+			return err
+		},
+		"PauseWorker": func() error {
+			_, err := admin.PauseWorker(t.Context(), &workersv1.PauseWorkerRequest{WorkerId: id})
+			return err
+		},
+		"ResumeWorker": func() error {
+			_, err := admin.ResumeWorker(t.Context(), &workersv1.ResumeWorkerRequest{WorkerId: id})
+			return err
+		},
+		"DrainWorker": func() error {
+			_, err := admin.DrainWorker(t.Context(), &workersv1.DrainWorkerRequest{WorkerId: id})
+			return err
+		},
+	} {
+		if err := call(); connect.CodeOf(err) != connect.CodeNotFound {
+			t.Errorf("%s of another tenant's worker: %v", name, err)
 		}
 	}
 	_, err = other.Trigger(t.Context(), &runsv1.TriggerRequest{Run: &runsv1.NewRun{Workflow: "secret"}})

@@ -24,17 +24,34 @@ type Elsewhere struct {
 
 // holder is a client of the process that holds a worker's session, and the context to call it with; nil when the call is to be served here.
 func (w *workers) holder(ctx context.Context, worker string) (workersv1connect.WorkerServiceClient, context.Context) {
+	address, out := w.holderAt(ctx, worker)
+	if address == "" {
+		return nil, nil
+	}
+	return workersv1connect.NewWorkerServiceClient(w.elsewhere.Client, address), out
+}
+
+// holderAdmin is the same for those who steer a worker: its stream and its attachment are there.
+func (w *workers) holderAdmin(ctx context.Context, worker string) (workersv1connect.WorkerAdminServiceClient, context.Context) {
+	address, out := w.holderAt(ctx, worker)
+	if address == "" {
+		return nil, nil
+	}
+	return workersv1connect.NewWorkerAdminServiceClient(w.elsewhere.Client, address), out
+}
+
+func (w *workers) holderAt(ctx context.Context, worker string) (string, context.Context) {
 	info, ok := connect.CallInfoForHandlerContext(ctx)
 	if !ok || worker == "" || w.elsewhere.Others == nil || info.RequestHeader().Get(rpc.HeldHeader) != "" || !w.elsewhere.Others() {
-		return nil, nil
+		return "", nil
 	}
 	instance := w.svc.Holder(ctx, caller(ctx), worker)
 	if instance == "" {
-		return nil, nil
+		return "", nil
 	}
 	address := w.elsewhere.Find(instance)
 	if address == "" {
-		return nil, nil
+		return "", nil
 	}
 	out, outgoing := connect.NewClientContext(ctx)
 	for _, name := range []string{"Authorization", authn.TenantHeader} {
@@ -43,5 +60,5 @@ func (w *workers) holder(ctx context.Context, worker string) (workersv1connect.W
 		}
 	}
 	outgoing.RequestHeader().Set(rpc.HeldHeader, "1")
-	return workersv1connect.NewWorkerServiceClient(w.elsewhere.Client, address), out
+	return address, out
 }

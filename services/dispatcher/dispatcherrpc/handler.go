@@ -1,4 +1,4 @@
-// Package dispatcherrpc puts the dispatcher on the wire: WorkerService, served by services/dispatcher. It finds out who calls and hands over; the rules
+// Package dispatcherrpc puts the dispatcher on the wire: WorkerService and WorkerAdminService, served by services/dispatcher. It finds out who calls and hands over; the rules
 // stand in the service. Only internal/app imports it.
 package dispatcherrpc
 
@@ -14,10 +14,12 @@ import (
 	"github.com/tenon-run/tenon/services/dispatcher"
 )
 
-// Register mounts the service. The options are the server's.
+// Register mounts the services. The options are the server's.
 func Register(mux rpc.Mux, svc *dispatcher.Service, elsewhere Elsewhere, options ...connect.HandlerOption) {
 	path, handler := workersv1connect.NewWorkerServiceHandler(&workers{svc, elsewhere}, options...)
 	mux.Handle(path, handler, workersv1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerService"))
+	path, handler = workersv1connect.NewWorkerAdminServiceHandler(&admin{workers{svc, elsewhere}}, options...)
+	mux.Handle(path, handler, workersv1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerAdminService"))
 }
 
 // workers implements WorkerService.

@@ -20,6 +20,7 @@ type session struct {
 	draining   bool
 	paused     bool // by people: it keeps what it has and gets nothing new
 	lost       bool
+	lostAt     int64
 	graceEnd   int64         // when a lost session's work is given up
 	held       []*assignment // in no order that means anything, but always in the same
 	resuming   []*await      // children are final, the slot is not had yet
@@ -221,7 +222,7 @@ func (s *Shard) loseSession(t *tenant, in *LoseSession) {
 		return
 	}
 	if !old.lost {
-		old.lost, old.graceEnd = true, s.now+s.cfg.Grace
+		old.lost, old.lostAt, old.graceEnd = true, s.now, s.now+s.cfg.Grace
 		s.setTimer(timer{at: old.graceEnd, kind: graceDue, tenant: t.id, worker: old.worker, session: old.number})
 	}
 	if in.Gone {

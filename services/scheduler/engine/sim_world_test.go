@@ -211,6 +211,10 @@ func refOf(in Input) (Ref, bool) {
 		return in.To, true
 	case *CheckParent:
 		return in.To, true
+	case *Survey:
+		return in.To, true
+	case *PauseWorker:
+		return in.To, true
 	case *Report:
 		return in.To, true
 	default:
@@ -339,6 +343,8 @@ func (w *simWorld) deliver(e Effect) {
 	case *VerdictReply:
 		w.reply(e.To, e)
 	case *PeekReply:
+		w.reply(e.To, e)
+	case *SurveyReply:
 		w.reply(e.To, e)
 	case *Notice:
 		if e.Revision < w.revisions[e.RunKey] {

@@ -40,6 +40,7 @@ type WorkerView struct {
 	SessionName
 	Slots, Used            int
 	Draining, Paused, Lost bool
+	LostAt                 int64
 	Assignments            int
 	Held                   []HeldView // of the worker that was asked for
 }
@@ -114,6 +115,9 @@ func (t *tenant) begunRuns() []BegunRun {
 func (s *session) view(whole bool) WorkerView {
 	v := WorkerView{
 		SessionName: s.name(), Slots: s.slots, Used: s.used, Draining: s.draining, Paused: s.paused, Lost: s.lost, Assignments: len(s.held),
+	}
+	if s.lost {
+		v.LostAt = s.lostAt
 	}
 	if !whole {
 		return v

@@ -1667,7 +1667,9 @@ type SurveyedWorker struct {
 	// Assignments held, those without a slot included.
 	Assignments int32 `protobuf:"varint,9,opt,name=assignments,proto3" json:"assignments,omitempty"`
 	// Set when one worker is asked for.
-	Held          []*SurveyedAssignment `protobuf:"bytes,10,rep,name=held,proto3" json:"held,omitempty"`
+	Held []*SurveyedAssignment `protobuf:"bytes,10,rep,name=held,proto3" json:"held,omitempty"`
+	// Microseconds; 0: it is not lost.
+	LostTime      int64 `protobuf:"varint,11,opt,name=lost_time,json=lostTime,proto3" json:"lost_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1770,6 +1772,13 @@ func (x *SurveyedWorker) GetHeld() []*SurveyedAssignment {
 		return x.Held
 	}
 	return nil
+}
+
+func (x *SurveyedWorker) GetLostTime() int64 {
+	if x != nil {
+		return x.LostTime
+	}
+	return 0
 }
 
 type SurveyedAssignment struct {
@@ -3671,7 +3680,7 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\bBegunRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x1f\n" +
 	"\vworkflow_id\x18\x02 \x01(\x03R\n" +
-	"workflowId\"\xbc\x02\n" +
+	"workflowId\"\xd9\x02\n" +
 	"\x0eSurveyedWorker\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\fR\bworkerId\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12\x1e\n" +
@@ -3686,7 +3695,8 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x04lost\x18\b \x01(\bR\x04lost\x12 \n" +
 	"\vassignments\x18\t \x01(\x05R\vassignments\x124\n" +
 	"\x04held\x18\n" +
-	" \x03(\v2 .tenon.bus.v1.SurveyedAssignmentR\x04held\"\xcb\x01\n" +
+	" \x03(\v2 .tenon.bus.v1.SurveyedAssignmentR\x04held\x12\x1b\n" +
+	"\tlost_time\x18\v \x01(\x03R\blostTime\"\xcb\x01\n" +
 	"\x12SurveyedAssignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x12\n" +

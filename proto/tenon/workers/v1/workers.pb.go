@@ -142,6 +142,67 @@ func (ReportVerdict) EnumDescriptor() ([]byte, []int) {
 	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{1}
 }
 
+type WorkerStatus int32
+
+const (
+	WorkerStatus_WORKER_STATUS_UNSPECIFIED WorkerStatus = 0
+	WorkerStatus_WORKER_STATUS_CONNECTED   WorkerStatus = 1
+	// It finishes what it has, because it ends or was told to.
+	WorkerStatus_WORKER_STATUS_DRAINING WorkerStatus = 2
+	WorkerStatus_WORKER_STATUS_PAUSED   WorkerStatus = 3
+	// Its stream broke; it keeps its work for the grace.
+	WorkerStatus_WORKER_STATUS_LOST WorkerStatus = 4
+	// Its last session has ended, or it never listened.
+	WorkerStatus_WORKER_STATUS_GONE WorkerStatus = 5
+)
+
+// Enum value maps for WorkerStatus.
+var (
+	WorkerStatus_name = map[int32]string{
+		0: "WORKER_STATUS_UNSPECIFIED",
+		1: "WORKER_STATUS_CONNECTED",
+		2: "WORKER_STATUS_DRAINING",
+		3: "WORKER_STATUS_PAUSED",
+		4: "WORKER_STATUS_LOST",
+		5: "WORKER_STATUS_GONE",
+	}
+	WorkerStatus_value = map[string]int32{
+		"WORKER_STATUS_UNSPECIFIED": 0,
+		"WORKER_STATUS_CONNECTED":   1,
+		"WORKER_STATUS_DRAINING":    2,
+		"WORKER_STATUS_PAUSED":      3,
+		"WORKER_STATUS_LOST":        4,
+		"WORKER_STATUS_GONE":        5,
+	}
+)
+
+func (x WorkerStatus) Enum() *WorkerStatus {
+	p := new(WorkerStatus)
+	*p = x
+	return p
+}
+
+func (x WorkerStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WorkerStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_tenon_workers_v1_workers_proto_enumTypes[2].Descriptor()
+}
+
+func (WorkerStatus) Type() protoreflect.EnumType {
+	return &file_tenon_workers_v1_workers_proto_enumTypes[2]
+}
+
+func (x WorkerStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WorkerStatus.Descriptor instead.
+func (WorkerStatus) EnumDescriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{2}
+}
+
 type RegisterRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Shown to people; default: the host's name. At most 100 characters.
@@ -538,7 +599,9 @@ type ListenResponse struct {
 	// The server asks the worker to finish what it has and to take nothing more from this session; it reconnects elsewhere.
 	Drain bool `protobuf:"varint,4,opt,name=drain,proto3" json:"drain,omitempty"`
 	// Set in the first message: the session is open.
-	Opened        bool `protobuf:"varint,5,opt,name=opened,proto3" json:"opened,omitempty"` // A message with nothing set is a beat that keeps the stream open.
+	Opened bool `protobuf:"varint,5,opt,name=opened,proto3" json:"opened,omitempty"`
+	// People ask the worker to finish what it has and to end. It goes on in this session until then.
+	Stop          bool `protobuf:"varint,6,opt,name=stop,proto3" json:"stop,omitempty"` // A message with nothing set is a beat that keeps the stream open.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -604,6 +667,13 @@ func (x *ListenResponse) GetDrain() bool {
 func (x *ListenResponse) GetOpened() bool {
 	if x != nil {
 		return x.Opened
+	}
+	return false
+}
+
+func (x *ListenResponse) GetStop() bool {
+	if x != nil {
+		return x.Stop
 	}
 	return false
 }
@@ -1951,6 +2021,721 @@ func (x *Payload) GetJson() string {
 	return ""
 }
 
+type Worker struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// TypeID, for example "wkr_01jd...".
+	Id      string       `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name    string       `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Status  WorkerStatus `protobuf:"varint,3,opt,name=status,proto3,enum=tenon.workers.v1.WorkerStatus" json:"status,omitempty"`
+	Runtime *Runtime     `protobuf:"bytes,4,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	// What it runs, as "workflow/task". ListWorkers gives the first 20.
+	Actions     []string `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
+	ActionCount int32    `protobuf:"varint,6,opt,name=action_count,json=actionCount,proto3" json:"action_count,omitempty"`
+	// Empty: every queue of its actions.
+	Queues    []string `protobuf:"bytes,7,rep,name=queues,proto3" json:"queues,omitempty"`
+	Slots     int32    `protobuf:"varint,8,opt,name=slots,proto3" json:"slots,omitempty"`
+	SlotsUsed int32    `protobuf:"varint,9,opt,name=slots_used,json=slotsUsed,proto3" json:"slots_used,omitempty"`
+	// Tasks that it has, those that wait for children without a slot included.
+	Assignments  int32                  `protobuf:"varint,10,opt,name=assignments,proto3" json:"assignments,omitempty"`
+	RegisterTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=register_time,json=registerTime,proto3" json:"register_time,omitempty"`
+	// Begin of its newest session; unset when it never listened.
+	SessionTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=session_time,json=sessionTime,proto3" json:"session_time,omitempty"`
+	// Now while it is attached; else the end of its last session, or its registration.
+	LastSeenTime  *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen_time,json=lastSeenTime,proto3" json:"last_seen_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Worker) Reset() {
+	*x = Worker{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Worker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Worker) ProtoMessage() {}
+
+func (x *Worker) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Worker.ProtoReflect.Descriptor instead.
+func (*Worker) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Worker) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Worker) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Worker) GetStatus() WorkerStatus {
+	if x != nil {
+		return x.Status
+	}
+	return WorkerStatus_WORKER_STATUS_UNSPECIFIED
+}
+
+func (x *Worker) GetRuntime() *Runtime {
+	if x != nil {
+		return x.Runtime
+	}
+	return nil
+}
+
+func (x *Worker) GetActions() []string {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *Worker) GetActionCount() int32 {
+	if x != nil {
+		return x.ActionCount
+	}
+	return 0
+}
+
+func (x *Worker) GetQueues() []string {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *Worker) GetSlots() int32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *Worker) GetSlotsUsed() int32 {
+	if x != nil {
+		return x.SlotsUsed
+	}
+	return 0
+}
+
+func (x *Worker) GetAssignments() int32 {
+	if x != nil {
+		return x.Assignments
+	}
+	return 0
+}
+
+func (x *Worker) GetRegisterTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RegisterTime
+	}
+	return nil
+}
+
+func (x *Worker) GetSessionTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SessionTime
+	}
+	return nil
+}
+
+func (x *Worker) GetLastSeenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeenTime
+	}
+	return nil
+}
+
+type ListWorkersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default 50, at most 500.
+	PageSize  int32  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Leave out workers that are gone.
+	AttachedOnly  bool `protobuf:"varint,3,opt,name=attached_only,json=attachedOnly,proto3" json:"attached_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWorkersRequest) Reset() {
+	*x = ListWorkersRequest{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkersRequest) ProtoMessage() {}
+
+func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
+func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListWorkersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListWorkersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListWorkersRequest) GetAttachedOnly() bool {
+	if x != nil {
+		return x.AttachedOnly
+	}
+	return false
+}
+
+type ListWorkersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workers       []*Worker              `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Attached workers of the tenant, and their slots together. Beyond 4,000 workers these are lower bounds, and further workers are shown as gone.
+	AttachedWorkers int32 `protobuf:"varint,3,opt,name=attached_workers,json=attachedWorkers,proto3" json:"attached_workers,omitempty"`
+	Slots           int32 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
+	SlotsUsed       int32 `protobuf:"varint,5,opt,name=slots_used,json=slotsUsed,proto3" json:"slots_used,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListWorkersResponse) Reset() {
+	*x = ListWorkersResponse{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkersResponse) ProtoMessage() {}
+
+func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
+func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListWorkersResponse) GetWorkers() []*Worker {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
+func (x *ListWorkersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListWorkersResponse) GetAttachedWorkers() int32 {
+	if x != nil {
+		return x.AttachedWorkers
+	}
+	return 0
+}
+
+func (x *ListWorkersResponse) GetSlots() int32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *ListWorkersResponse) GetSlotsUsed() int32 {
+	if x != nil {
+		return x.SlotsUsed
+	}
+	return 0
+}
+
+type GetWorkerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWorkerRequest) Reset() {
+	*x = GetWorkerRequest{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWorkerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWorkerRequest) ProtoMessage() {}
+
+func (x *GetWorkerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWorkerRequest.ProtoReflect.Descriptor instead.
+func (*GetWorkerRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetWorkerRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+type GetWorkerResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Worker *Worker                `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	// At most 1,000.
+	Tasks         []*WorkerTask `protobuf:"bytes,2,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWorkerResponse) Reset() {
+	*x = GetWorkerResponse{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWorkerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWorkerResponse) ProtoMessage() {}
+
+func (x *GetWorkerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWorkerResponse.ProtoReflect.Descriptor instead.
+func (*GetWorkerResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GetWorkerResponse) GetWorker() *Worker {
+	if x != nil {
+		return x.Worker
+	}
+	return nil
+}
+
+func (x *GetWorkerResponse) GetTasks() []*WorkerTask {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+// WorkerTask is a task that a worker has.
+type WorkerTask struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Workflow      string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Task          string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
+	Attempt       int32                  `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Status        v1.TaskStatus          `protobuf:"varint,5,opt,name=status,proto3,enum=tenon.runs.v1.TaskStatus" json:"status,omitempty"`
+	QueueTime     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=queue_time,json=queueTime,proto3" json:"queue_time,omitempty"`
+	StartTime     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerTask) Reset() {
+	*x = WorkerTask{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerTask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerTask) ProtoMessage() {}
+
+func (x *WorkerTask) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerTask.ProtoReflect.Descriptor instead.
+func (*WorkerTask) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *WorkerTask) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *WorkerTask) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *WorkerTask) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *WorkerTask) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *WorkerTask) GetStatus() v1.TaskStatus {
+	if x != nil {
+		return x.Status
+	}
+	return v1.TaskStatus(0)
+}
+
+func (x *WorkerTask) GetQueueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.QueueTime
+	}
+	return nil
+}
+
+func (x *WorkerTask) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+type PauseWorkerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseWorkerRequest) Reset() {
+	*x = PauseWorkerRequest{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseWorkerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseWorkerRequest) ProtoMessage() {}
+
+func (x *PauseWorkerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseWorkerRequest.ProtoReflect.Descriptor instead.
+func (*PauseWorkerRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *PauseWorkerRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+type PauseWorkerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseWorkerResponse) Reset() {
+	*x = PauseWorkerResponse{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseWorkerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseWorkerResponse) ProtoMessage() {}
+
+func (x *PauseWorkerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseWorkerResponse.ProtoReflect.Descriptor instead.
+func (*PauseWorkerResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{34}
+}
+
+type ResumeWorkerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeWorkerRequest) Reset() {
+	*x = ResumeWorkerRequest{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeWorkerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeWorkerRequest) ProtoMessage() {}
+
+func (x *ResumeWorkerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeWorkerRequest.ProtoReflect.Descriptor instead.
+func (*ResumeWorkerRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ResumeWorkerRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+type ResumeWorkerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeWorkerResponse) Reset() {
+	*x = ResumeWorkerResponse{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeWorkerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeWorkerResponse) ProtoMessage() {}
+
+func (x *ResumeWorkerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeWorkerResponse.ProtoReflect.Descriptor instead.
+func (*ResumeWorkerResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{36}
+}
+
+type DrainWorkerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainWorkerRequest) Reset() {
+	*x = DrainWorkerRequest{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainWorkerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainWorkerRequest) ProtoMessage() {}
+
+func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
+func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *DrainWorkerRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+type DrainWorkerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainWorkerResponse) Reset() {
+	*x = DrainWorkerResponse{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainWorkerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainWorkerResponse) ProtoMessage() {}
+
+func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
+func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{38}
+}
+
 var File_tenon_workers_v1_workers_proto protoreflect.FileDescriptor
 
 const file_tenon_workers_v1_workers_proto_rawDesc = "" +
@@ -1989,13 +2774,14 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"generation\x18\x04 \x01(\x05R\n" +
 	"generation\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x05R\aattempt\x123\n" +
-	"\arunning\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\arunning\"\xd4\x01\n" +
+	"\arunning\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\arunning\"\xe8\x01\n" +
 	"\x0eListenResponse\x12>\n" +
 	"\vassignments\x18\x01 \x03(\v2\x1c.tenon.workers.v1.AssignmentR\vassignments\x122\n" +
 	"\acancels\x18\x02 \x03(\v2\x18.tenon.workers.v1.CancelR\acancels\x12 \n" +
 	"\vwithdrawals\x18\x03 \x03(\fR\vwithdrawals\x12\x14\n" +
 	"\x05drain\x18\x04 \x01(\bR\x05drain\x12\x16\n" +
-	"\x06opened\x18\x05 \x01(\bR\x06opened\"\xdc\x03\n" +
+	"\x06opened\x18\x05 \x01(\bR\x06opened\x12\x12\n" +
+	"\x04stop\x18\x06 \x01(\bR\x04stop\"\xdc\x03\n" +
 	"\n" +
 	"Assignment\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x15\n" +
@@ -2099,7 +2885,61 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\bpayloads\x18\x01 \x03(\v2\x19.tenon.workers.v1.PayloadR\bpayloads\"/\n" +
 	"\aPayload\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\fR\x03ref\x12\x12\n" +
-	"\x04json\x18\x02 \x01(\tR\x04json*\x85\x01\n" +
+	"\x04json\x18\x02 \x01(\tR\x04json\"\x87\x04\n" +
+	"\x06Worker\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x126\n" +
+	"\x06status\x18\x03 \x01(\x0e2\x1e.tenon.workers.v1.WorkerStatusR\x06status\x123\n" +
+	"\aruntime\x18\x04 \x01(\v2\x19.tenon.workers.v1.RuntimeR\aruntime\x12\x18\n" +
+	"\aactions\x18\x05 \x03(\tR\aactions\x12!\n" +
+	"\faction_count\x18\x06 \x01(\x05R\vactionCount\x12\x16\n" +
+	"\x06queues\x18\a \x03(\tR\x06queues\x12\x14\n" +
+	"\x05slots\x18\b \x01(\x05R\x05slots\x12\x1d\n" +
+	"\n" +
+	"slots_used\x18\t \x01(\x05R\tslotsUsed\x12 \n" +
+	"\vassignments\x18\n" +
+	" \x01(\x05R\vassignments\x12?\n" +
+	"\rregister_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\fregisterTime\x12=\n" +
+	"\fsession_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\vsessionTime\x12@\n" +
+	"\x0elast_seen_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\flastSeenTime\"\x8b\x01\n" +
+	"\x12ListWorkersRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12#\n" +
+	"\rattached_only\x18\x03 \x01(\bR\fattachedOnly\"\xd1\x01\n" +
+	"\x13ListWorkersResponse\x122\n" +
+	"\aworkers\x18\x01 \x03(\v2\x18.tenon.workers.v1.WorkerR\aworkers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12)\n" +
+	"\x10attached_workers\x18\x03 \x01(\x05R\x0fattachedWorkers\x12\x14\n" +
+	"\x05slots\x18\x04 \x01(\x05R\x05slots\x12\x1d\n" +
+	"\n" +
+	"slots_used\x18\x05 \x01(\x05R\tslotsUsed\":\n" +
+	"\x10GetWorkerRequest\x12&\n" +
+	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\"y\n" +
+	"\x11GetWorkerResponse\x120\n" +
+	"\x06worker\x18\x01 \x01(\v2\x18.tenon.workers.v1.WorkerR\x06worker\x122\n" +
+	"\x05tasks\x18\x02 \x03(\v2\x1c.tenon.workers.v1.WorkerTaskR\x05tasks\"\x96\x02\n" +
+	"\n" +
+	"WorkerTask\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
+	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x12\n" +
+	"\x04task\x18\x03 \x01(\tR\x04task\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\x05R\aattempt\x121\n" +
+	"\x06status\x18\x05 \x01(\x0e2\x19.tenon.runs.v1.TaskStatusR\x06status\x129\n" +
+	"\n" +
+	"queue_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tqueueTime\x129\n" +
+	"\n" +
+	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"<\n" +
+	"\x12PauseWorkerRequest\x12&\n" +
+	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\"\x15\n" +
+	"\x13PauseWorkerResponse\"=\n" +
+	"\x13ResumeWorkerRequest\x12&\n" +
+	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\"\x16\n" +
+	"\x14ResumeWorkerResponse\"<\n" +
+	"\x12DrainWorkerRequest\x12&\n" +
+	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\"\x15\n" +
+	"\x13DrainWorkerResponse*\x85\x01\n" +
 	"\fCancelReason\x12\x1d\n" +
 	"\x19CANCEL_REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17CANCEL_REASON_CANCELLED\x10\x01\x12\x1b\n" +
@@ -2110,7 +2950,14 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\x17REPORT_VERDICT_ACCEPTED\x10\x01\x12\x1d\n" +
 	"\x19REPORT_VERDICT_SUPERSEDED\x10\x02\x12\x1a\n" +
 	"\x16REPORT_VERDICT_REFUSED\x10\x03\x12\x18\n" +
-	"\x14REPORT_VERDICT_RETRY\x10\x042\xf5\x04\n" +
+	"\x14REPORT_VERDICT_RETRY\x10\x04*\xb0\x01\n" +
+	"\fWorkerStatus\x12\x1d\n" +
+	"\x19WORKER_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17WORKER_STATUS_CONNECTED\x10\x01\x12\x1a\n" +
+	"\x16WORKER_STATUS_DRAINING\x10\x02\x12\x18\n" +
+	"\x14WORKER_STATUS_PAUSED\x10\x03\x12\x16\n" +
+	"\x12WORKER_STATUS_LOST\x10\x04\x12\x16\n" +
+	"\x12WORKER_STATUS_GONE\x10\x052\xf5\x04\n" +
 	"\rWorkerService\x12f\n" +
 	"\bRegister\x12!.tenon.workers.v1.RegisterRequest\x1a\".tenon.workers.v1.RegisterResponse\"\x13\x8a\xb5\x18\x0f\n" +
 	"\x06worker\x12\x05serve\x12b\n" +
@@ -2123,7 +2970,18 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\x03Log\x12\x1c.tenon.workers.v1.LogRequest\x1a\x1d.tenon.workers.v1.LogResponse\"\x13\x8a\xb5\x18\x0f\n" +
 	"\x06worker\x12\x05serve\x12r\n" +
 	"\vGetPayloads\x12$.tenon.workers.v1.GetPayloadsRequest\x1a%.tenon.workers.v1.GetPayloadsResponse\"\x16\x8a\xb5\x18\x0f\n" +
-	"\x06worker\x12\x05serve\x90\x02\x01B\xc3\x01\n" +
+	"\x06worker\x12\x05serve\x90\x02\x012\xca\x04\n" +
+	"\x12WorkerAdminService\x12q\n" +
+	"\vListWorkers\x12$.tenon.workers.v1.ListWorkersRequest\x1a%.tenon.workers.v1.ListWorkersResponse\"\x15\x8a\xb5\x18\x0e\n" +
+	"\x06worker\x12\x04read\x90\x02\x01\x12k\n" +
+	"\tGetWorker\x12\".tenon.workers.v1.GetWorkerRequest\x1a#.tenon.workers.v1.GetWorkerResponse\"\x15\x8a\xb5\x18\x0e\n" +
+	"\x06worker\x12\x04read\x90\x02\x01\x12o\n" +
+	"\vPauseWorker\x12$.tenon.workers.v1.PauseWorkerRequest\x1a%.tenon.workers.v1.PauseWorkerResponse\"\x13\x8a\xb5\x18\x0f\n" +
+	"\x06worker\x12\x05pause\x12r\n" +
+	"\fResumeWorker\x12%.tenon.workers.v1.ResumeWorkerRequest\x1a&.tenon.workers.v1.ResumeWorkerResponse\"\x13\x8a\xb5\x18\x0f\n" +
+	"\x06worker\x12\x05pause\x12o\n" +
+	"\vDrainWorker\x12$.tenon.workers.v1.DrainWorkerRequest\x1a%.tenon.workers.v1.DrainWorkerResponse\"\x13\x8a\xb5\x18\x0f\n" +
+	"\x06worker\x12\x05drainB\xc3\x01\n" +
 	"\x14com.tenon.workers.v1B\fWorkersProtoP\x01Z;github.com/tenon-run/tenon/proto/tenon/workers/v1;workersv1\xa2\x02\x03TWX\xaa\x02\x10Tenon.Workers.V1\xca\x02\x10Tenon\\Workers\\V1\xe2\x02\x1cTenon\\Workers\\V1\\GPBMetadata\xea\x02\x12Tenon::Workers::V1b\x06proto3"
 
 var (
@@ -2138,89 +2996,124 @@ func file_tenon_workers_v1_workers_proto_rawDescGZIP() []byte {
 	return file_tenon_workers_v1_workers_proto_rawDescData
 }
 
-var file_tenon_workers_v1_workers_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tenon_workers_v1_workers_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_tenon_workers_v1_workers_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_tenon_workers_v1_workers_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_tenon_workers_v1_workers_proto_goTypes = []any{
 	(CancelReason)(0),             // 0: tenon.workers.v1.CancelReason
 	(ReportVerdict)(0),            // 1: tenon.workers.v1.ReportVerdict
-	(*RegisterRequest)(nil),       // 2: tenon.workers.v1.RegisterRequest
-	(*Runtime)(nil),               // 3: tenon.workers.v1.Runtime
-	(*RegisterResponse)(nil),      // 4: tenon.workers.v1.RegisterResponse
-	(*ListenRequest)(nil),         // 5: tenon.workers.v1.ListenRequest
-	(*Held)(nil),                  // 6: tenon.workers.v1.Held
-	(*ListenResponse)(nil),        // 7: tenon.workers.v1.ListenResponse
-	(*Assignment)(nil),            // 8: tenon.workers.v1.Assignment
-	(*ParentOutput)(nil),          // 9: tenon.workers.v1.ParentOutput
-	(*Cancel)(nil),                // 10: tenon.workers.v1.Cancel
-	(*ReportRequest)(nil),         // 11: tenon.workers.v1.ReportRequest
-	(*Report)(nil),                // 12: tenon.workers.v1.Report
-	(*Acknowledged)(nil),          // 13: tenon.workers.v1.Acknowledged
-	(*Started)(nil),               // 14: tenon.workers.v1.Started
-	(*Completed)(nil),             // 15: tenon.workers.v1.Completed
-	(*Failed)(nil),                // 16: tenon.workers.v1.Failed
-	(*Stopped)(nil),               // 17: tenon.workers.v1.Stopped
-	(*Withdrawn)(nil),             // 18: tenon.workers.v1.Withdrawn
-	(*ReportResponse)(nil),        // 19: tenon.workers.v1.ReportResponse
-	(*ReportAnswer)(nil),          // 20: tenon.workers.v1.ReportAnswer
-	(*HeartbeatRequest)(nil),      // 21: tenon.workers.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),     // 22: tenon.workers.v1.HeartbeatResponse
-	(*LogRequest)(nil),            // 23: tenon.workers.v1.LogRequest
-	(*LogEntry)(nil),              // 24: tenon.workers.v1.LogEntry
-	(*LogResponse)(nil),           // 25: tenon.workers.v1.LogResponse
-	(*GetPayloadsRequest)(nil),    // 26: tenon.workers.v1.GetPayloadsRequest
-	(*GetPayloadsResponse)(nil),   // 27: tenon.workers.v1.GetPayloadsResponse
-	(*Payload)(nil),               // 28: tenon.workers.v1.Payload
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
-	(*v1.TaskError)(nil),          // 30: tenon.runs.v1.TaskError
-	(*v1.ItemError)(nil),          // 31: tenon.runs.v1.ItemError
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(v1.LogLevel)(0),              // 33: tenon.runs.v1.LogLevel
+	(WorkerStatus)(0),             // 2: tenon.workers.v1.WorkerStatus
+	(*RegisterRequest)(nil),       // 3: tenon.workers.v1.RegisterRequest
+	(*Runtime)(nil),               // 4: tenon.workers.v1.Runtime
+	(*RegisterResponse)(nil),      // 5: tenon.workers.v1.RegisterResponse
+	(*ListenRequest)(nil),         // 6: tenon.workers.v1.ListenRequest
+	(*Held)(nil),                  // 7: tenon.workers.v1.Held
+	(*ListenResponse)(nil),        // 8: tenon.workers.v1.ListenResponse
+	(*Assignment)(nil),            // 9: tenon.workers.v1.Assignment
+	(*ParentOutput)(nil),          // 10: tenon.workers.v1.ParentOutput
+	(*Cancel)(nil),                // 11: tenon.workers.v1.Cancel
+	(*ReportRequest)(nil),         // 12: tenon.workers.v1.ReportRequest
+	(*Report)(nil),                // 13: tenon.workers.v1.Report
+	(*Acknowledged)(nil),          // 14: tenon.workers.v1.Acknowledged
+	(*Started)(nil),               // 15: tenon.workers.v1.Started
+	(*Completed)(nil),             // 16: tenon.workers.v1.Completed
+	(*Failed)(nil),                // 17: tenon.workers.v1.Failed
+	(*Stopped)(nil),               // 18: tenon.workers.v1.Stopped
+	(*Withdrawn)(nil),             // 19: tenon.workers.v1.Withdrawn
+	(*ReportResponse)(nil),        // 20: tenon.workers.v1.ReportResponse
+	(*ReportAnswer)(nil),          // 21: tenon.workers.v1.ReportAnswer
+	(*HeartbeatRequest)(nil),      // 22: tenon.workers.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),     // 23: tenon.workers.v1.HeartbeatResponse
+	(*LogRequest)(nil),            // 24: tenon.workers.v1.LogRequest
+	(*LogEntry)(nil),              // 25: tenon.workers.v1.LogEntry
+	(*LogResponse)(nil),           // 26: tenon.workers.v1.LogResponse
+	(*GetPayloadsRequest)(nil),    // 27: tenon.workers.v1.GetPayloadsRequest
+	(*GetPayloadsResponse)(nil),   // 28: tenon.workers.v1.GetPayloadsResponse
+	(*Payload)(nil),               // 29: tenon.workers.v1.Payload
+	(*Worker)(nil),                // 30: tenon.workers.v1.Worker
+	(*ListWorkersRequest)(nil),    // 31: tenon.workers.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),   // 32: tenon.workers.v1.ListWorkersResponse
+	(*GetWorkerRequest)(nil),      // 33: tenon.workers.v1.GetWorkerRequest
+	(*GetWorkerResponse)(nil),     // 34: tenon.workers.v1.GetWorkerResponse
+	(*WorkerTask)(nil),            // 35: tenon.workers.v1.WorkerTask
+	(*PauseWorkerRequest)(nil),    // 36: tenon.workers.v1.PauseWorkerRequest
+	(*PauseWorkerResponse)(nil),   // 37: tenon.workers.v1.PauseWorkerResponse
+	(*ResumeWorkerRequest)(nil),   // 38: tenon.workers.v1.ResumeWorkerRequest
+	(*ResumeWorkerResponse)(nil),  // 39: tenon.workers.v1.ResumeWorkerResponse
+	(*DrainWorkerRequest)(nil),    // 40: tenon.workers.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),   // 41: tenon.workers.v1.DrainWorkerResponse
+	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
+	(*v1.TaskError)(nil),          // 43: tenon.runs.v1.TaskError
+	(*v1.ItemError)(nil),          // 44: tenon.runs.v1.ItemError
+	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
+	(v1.LogLevel)(0),              // 46: tenon.runs.v1.LogLevel
+	(v1.TaskStatus)(0),            // 47: tenon.runs.v1.TaskStatus
 }
 var file_tenon_workers_v1_workers_proto_depIdxs = []int32{
-	3,  // 0: tenon.workers.v1.RegisterRequest.runtime:type_name -> tenon.workers.v1.Runtime
-	29, // 1: tenon.workers.v1.RegisterResponse.heartbeat_interval:type_name -> google.protobuf.Duration
-	29, // 2: tenon.workers.v1.RegisterResponse.grace:type_name -> google.protobuf.Duration
-	6,  // 3: tenon.workers.v1.ListenRequest.held:type_name -> tenon.workers.v1.Held
-	29, // 4: tenon.workers.v1.Held.running:type_name -> google.protobuf.Duration
-	8,  // 5: tenon.workers.v1.ListenResponse.assignments:type_name -> tenon.workers.v1.Assignment
-	10, // 6: tenon.workers.v1.ListenResponse.cancels:type_name -> tenon.workers.v1.Cancel
-	9,  // 7: tenon.workers.v1.Assignment.parents:type_name -> tenon.workers.v1.ParentOutput
-	29, // 8: tenon.workers.v1.Assignment.execution_timeout:type_name -> google.protobuf.Duration
+	4,  // 0: tenon.workers.v1.RegisterRequest.runtime:type_name -> tenon.workers.v1.Runtime
+	42, // 1: tenon.workers.v1.RegisterResponse.heartbeat_interval:type_name -> google.protobuf.Duration
+	42, // 2: tenon.workers.v1.RegisterResponse.grace:type_name -> google.protobuf.Duration
+	7,  // 3: tenon.workers.v1.ListenRequest.held:type_name -> tenon.workers.v1.Held
+	42, // 4: tenon.workers.v1.Held.running:type_name -> google.protobuf.Duration
+	9,  // 5: tenon.workers.v1.ListenResponse.assignments:type_name -> tenon.workers.v1.Assignment
+	11, // 6: tenon.workers.v1.ListenResponse.cancels:type_name -> tenon.workers.v1.Cancel
+	10, // 7: tenon.workers.v1.Assignment.parents:type_name -> tenon.workers.v1.ParentOutput
+	42, // 8: tenon.workers.v1.Assignment.execution_timeout:type_name -> google.protobuf.Duration
 	0,  // 9: tenon.workers.v1.Cancel.reason:type_name -> tenon.workers.v1.CancelReason
-	12, // 10: tenon.workers.v1.ReportRequest.reports:type_name -> tenon.workers.v1.Report
-	29, // 11: tenon.workers.v1.Report.running:type_name -> google.protobuf.Duration
-	13, // 12: tenon.workers.v1.Report.acknowledged:type_name -> tenon.workers.v1.Acknowledged
-	14, // 13: tenon.workers.v1.Report.started:type_name -> tenon.workers.v1.Started
-	15, // 14: tenon.workers.v1.Report.completed:type_name -> tenon.workers.v1.Completed
-	16, // 15: tenon.workers.v1.Report.failed:type_name -> tenon.workers.v1.Failed
-	17, // 16: tenon.workers.v1.Report.stopped:type_name -> tenon.workers.v1.Stopped
-	18, // 17: tenon.workers.v1.Report.withdrawn:type_name -> tenon.workers.v1.Withdrawn
-	30, // 18: tenon.workers.v1.Failed.error:type_name -> tenon.runs.v1.TaskError
-	29, // 19: tenon.workers.v1.Failed.retry_after:type_name -> google.protobuf.Duration
-	20, // 20: tenon.workers.v1.ReportResponse.answers:type_name -> tenon.workers.v1.ReportAnswer
+	13, // 10: tenon.workers.v1.ReportRequest.reports:type_name -> tenon.workers.v1.Report
+	42, // 11: tenon.workers.v1.Report.running:type_name -> google.protobuf.Duration
+	14, // 12: tenon.workers.v1.Report.acknowledged:type_name -> tenon.workers.v1.Acknowledged
+	15, // 13: tenon.workers.v1.Report.started:type_name -> tenon.workers.v1.Started
+	16, // 14: tenon.workers.v1.Report.completed:type_name -> tenon.workers.v1.Completed
+	17, // 15: tenon.workers.v1.Report.failed:type_name -> tenon.workers.v1.Failed
+	18, // 16: tenon.workers.v1.Report.stopped:type_name -> tenon.workers.v1.Stopped
+	19, // 17: tenon.workers.v1.Report.withdrawn:type_name -> tenon.workers.v1.Withdrawn
+	43, // 18: tenon.workers.v1.Failed.error:type_name -> tenon.runs.v1.TaskError
+	42, // 19: tenon.workers.v1.Failed.retry_after:type_name -> google.protobuf.Duration
+	21, // 20: tenon.workers.v1.ReportResponse.answers:type_name -> tenon.workers.v1.ReportAnswer
 	1,  // 21: tenon.workers.v1.ReportAnswer.verdict:type_name -> tenon.workers.v1.ReportVerdict
-	31, // 22: tenon.workers.v1.ReportAnswer.error:type_name -> tenon.runs.v1.ItemError
-	24, // 23: tenon.workers.v1.LogRequest.entries:type_name -> tenon.workers.v1.LogEntry
-	32, // 24: tenon.workers.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
-	33, // 25: tenon.workers.v1.LogEntry.level:type_name -> tenon.runs.v1.LogLevel
-	28, // 26: tenon.workers.v1.GetPayloadsResponse.payloads:type_name -> tenon.workers.v1.Payload
-	2,  // 27: tenon.workers.v1.WorkerService.Register:input_type -> tenon.workers.v1.RegisterRequest
-	5,  // 28: tenon.workers.v1.WorkerService.Listen:input_type -> tenon.workers.v1.ListenRequest
-	11, // 29: tenon.workers.v1.WorkerService.Report:input_type -> tenon.workers.v1.ReportRequest
-	21, // 30: tenon.workers.v1.WorkerService.Heartbeat:input_type -> tenon.workers.v1.HeartbeatRequest
-	23, // 31: tenon.workers.v1.WorkerService.Log:input_type -> tenon.workers.v1.LogRequest
-	26, // 32: tenon.workers.v1.WorkerService.GetPayloads:input_type -> tenon.workers.v1.GetPayloadsRequest
-	4,  // 33: tenon.workers.v1.WorkerService.Register:output_type -> tenon.workers.v1.RegisterResponse
-	7,  // 34: tenon.workers.v1.WorkerService.Listen:output_type -> tenon.workers.v1.ListenResponse
-	19, // 35: tenon.workers.v1.WorkerService.Report:output_type -> tenon.workers.v1.ReportResponse
-	22, // 36: tenon.workers.v1.WorkerService.Heartbeat:output_type -> tenon.workers.v1.HeartbeatResponse
-	25, // 37: tenon.workers.v1.WorkerService.Log:output_type -> tenon.workers.v1.LogResponse
-	27, // 38: tenon.workers.v1.WorkerService.GetPayloads:output_type -> tenon.workers.v1.GetPayloadsResponse
-	33, // [33:39] is the sub-list for method output_type
-	27, // [27:33] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	44, // 22: tenon.workers.v1.ReportAnswer.error:type_name -> tenon.runs.v1.ItemError
+	25, // 23: tenon.workers.v1.LogRequest.entries:type_name -> tenon.workers.v1.LogEntry
+	45, // 24: tenon.workers.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
+	46, // 25: tenon.workers.v1.LogEntry.level:type_name -> tenon.runs.v1.LogLevel
+	29, // 26: tenon.workers.v1.GetPayloadsResponse.payloads:type_name -> tenon.workers.v1.Payload
+	2,  // 27: tenon.workers.v1.Worker.status:type_name -> tenon.workers.v1.WorkerStatus
+	4,  // 28: tenon.workers.v1.Worker.runtime:type_name -> tenon.workers.v1.Runtime
+	45, // 29: tenon.workers.v1.Worker.register_time:type_name -> google.protobuf.Timestamp
+	45, // 30: tenon.workers.v1.Worker.session_time:type_name -> google.protobuf.Timestamp
+	45, // 31: tenon.workers.v1.Worker.last_seen_time:type_name -> google.protobuf.Timestamp
+	30, // 32: tenon.workers.v1.ListWorkersResponse.workers:type_name -> tenon.workers.v1.Worker
+	30, // 33: tenon.workers.v1.GetWorkerResponse.worker:type_name -> tenon.workers.v1.Worker
+	35, // 34: tenon.workers.v1.GetWorkerResponse.tasks:type_name -> tenon.workers.v1.WorkerTask
+	47, // 35: tenon.workers.v1.WorkerTask.status:type_name -> tenon.runs.v1.TaskStatus
+	45, // 36: tenon.workers.v1.WorkerTask.queue_time:type_name -> google.protobuf.Timestamp
+	45, // 37: tenon.workers.v1.WorkerTask.start_time:type_name -> google.protobuf.Timestamp
+	3,  // 38: tenon.workers.v1.WorkerService.Register:input_type -> tenon.workers.v1.RegisterRequest
+	6,  // 39: tenon.workers.v1.WorkerService.Listen:input_type -> tenon.workers.v1.ListenRequest
+	12, // 40: tenon.workers.v1.WorkerService.Report:input_type -> tenon.workers.v1.ReportRequest
+	22, // 41: tenon.workers.v1.WorkerService.Heartbeat:input_type -> tenon.workers.v1.HeartbeatRequest
+	24, // 42: tenon.workers.v1.WorkerService.Log:input_type -> tenon.workers.v1.LogRequest
+	27, // 43: tenon.workers.v1.WorkerService.GetPayloads:input_type -> tenon.workers.v1.GetPayloadsRequest
+	31, // 44: tenon.workers.v1.WorkerAdminService.ListWorkers:input_type -> tenon.workers.v1.ListWorkersRequest
+	33, // 45: tenon.workers.v1.WorkerAdminService.GetWorker:input_type -> tenon.workers.v1.GetWorkerRequest
+	36, // 46: tenon.workers.v1.WorkerAdminService.PauseWorker:input_type -> tenon.workers.v1.PauseWorkerRequest
+	38, // 47: tenon.workers.v1.WorkerAdminService.ResumeWorker:input_type -> tenon.workers.v1.ResumeWorkerRequest
+	40, // 48: tenon.workers.v1.WorkerAdminService.DrainWorker:input_type -> tenon.workers.v1.DrainWorkerRequest
+	5,  // 49: tenon.workers.v1.WorkerService.Register:output_type -> tenon.workers.v1.RegisterResponse
+	8,  // 50: tenon.workers.v1.WorkerService.Listen:output_type -> tenon.workers.v1.ListenResponse
+	20, // 51: tenon.workers.v1.WorkerService.Report:output_type -> tenon.workers.v1.ReportResponse
+	23, // 52: tenon.workers.v1.WorkerService.Heartbeat:output_type -> tenon.workers.v1.HeartbeatResponse
+	26, // 53: tenon.workers.v1.WorkerService.Log:output_type -> tenon.workers.v1.LogResponse
+	28, // 54: tenon.workers.v1.WorkerService.GetPayloads:output_type -> tenon.workers.v1.GetPayloadsResponse
+	32, // 55: tenon.workers.v1.WorkerAdminService.ListWorkers:output_type -> tenon.workers.v1.ListWorkersResponse
+	34, // 56: tenon.workers.v1.WorkerAdminService.GetWorker:output_type -> tenon.workers.v1.GetWorkerResponse
+	37, // 57: tenon.workers.v1.WorkerAdminService.PauseWorker:output_type -> tenon.workers.v1.PauseWorkerResponse
+	39, // 58: tenon.workers.v1.WorkerAdminService.ResumeWorker:output_type -> tenon.workers.v1.ResumeWorkerResponse
+	41, // 59: tenon.workers.v1.WorkerAdminService.DrainWorker:output_type -> tenon.workers.v1.DrainWorkerResponse
+	49, // [49:60] is the sub-list for method output_type
+	38, // [38:49] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_tenon_workers_v1_workers_proto_init() }
@@ -2241,10 +3134,10 @@ func file_tenon_workers_v1_workers_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_workers_v1_workers_proto_rawDesc), len(file_tenon_workers_v1_workers_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   27,
+			NumEnums:      3,
+			NumMessages:   39,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_tenon_workers_v1_workers_proto_goTypes,
 		DependencyIndexes: file_tenon_workers_v1_workers_proto_depIdxs,

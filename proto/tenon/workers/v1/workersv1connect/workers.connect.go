@@ -24,6 +24,8 @@ const _ = connect.IsAtLeastVersion1_13_0
 const (
 	// WorkerServiceName is the fully-qualified name of the WorkerService service.
 	WorkerServiceName = "tenon.workers.v1.WorkerService"
+	// WorkerAdminServiceName is the fully-qualified name of the WorkerAdminService service.
+	WorkerAdminServiceName = "tenon.workers.v1.WorkerAdminService"
 )
 
 // These constants are the fully-qualified names of the RPCs defined in this package. They're
@@ -47,6 +49,21 @@ const (
 	// WorkerServiceGetPayloadsProcedure is the fully-qualified name of the WorkerService's GetPayloads
 	// RPC.
 	WorkerServiceGetPayloadsProcedure = "/tenon.workers.v1.WorkerService/GetPayloads"
+	// WorkerAdminServiceListWorkersProcedure is the fully-qualified name of the WorkerAdminService's
+	// ListWorkers RPC.
+	WorkerAdminServiceListWorkersProcedure = "/tenon.workers.v1.WorkerAdminService/ListWorkers"
+	// WorkerAdminServiceGetWorkerProcedure is the fully-qualified name of the WorkerAdminService's
+	// GetWorker RPC.
+	WorkerAdminServiceGetWorkerProcedure = "/tenon.workers.v1.WorkerAdminService/GetWorker"
+	// WorkerAdminServicePauseWorkerProcedure is the fully-qualified name of the WorkerAdminService's
+	// PauseWorker RPC.
+	WorkerAdminServicePauseWorkerProcedure = "/tenon.workers.v1.WorkerAdminService/PauseWorker"
+	// WorkerAdminServiceResumeWorkerProcedure is the fully-qualified name of the WorkerAdminService's
+	// ResumeWorker RPC.
+	WorkerAdminServiceResumeWorkerProcedure = "/tenon.workers.v1.WorkerAdminService/ResumeWorker"
+	// WorkerAdminServiceDrainWorkerProcedure is the fully-qualified name of the WorkerAdminService's
+	// DrainWorker RPC.
+	WorkerAdminServiceDrainWorkerProcedure = "/tenon.workers.v1.WorkerAdminService/DrainWorker"
 )
 
 // WorkerServiceClient is a client for the tenon.workers.v1.WorkerService service.
@@ -281,4 +298,215 @@ func (UnimplementedWorkerServiceHandler) Log(context.Context, *v1.LogRequest) (*
 
 func (UnimplementedWorkerServiceHandler) GetPayloads(context.Context, *v1.GetPayloadsRequest) (*v1.GetPayloadsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.workers.v1.WorkerService.GetPayloads is not implemented"))
+}
+
+// WorkerAdminServiceClient is a client for the tenon.workers.v1.WorkerAdminService service.
+type WorkerAdminServiceClient interface {
+	// ListWorkers lists workers: those that are attached first, then the others, in both parts the newest first.
+	ListWorkers(context.Context, *v1.ListWorkersRequest) (*v1.ListWorkersResponse, error)
+	// GetWorker reads a worker with what it runs now.
+	GetWorker(context.Context, *v1.GetWorkerRequest) (*v1.GetWorkerResponse, error)
+	// PauseWorker stops further assignments to a worker, until it is resumed and as long as it lives. It goes on with what it has. FailedPrecondition for
+	// a worker that drains.
+	PauseWorker(context.Context, *v1.PauseWorkerRequest) (*v1.PauseWorkerResponse, error)
+	// ResumeWorker takes a pause back. FailedPrecondition for a worker that drains.
+	ResumeWorker(context.Context, *v1.ResumeWorkerRequest) (*v1.ResumeWorkerResponse, error)
+	// DrainWorker tells a worker to finish what it has and to end. It gets nothing new, whether or not it obeys, and cannot be resumed.
+	DrainWorker(context.Context, *v1.DrainWorkerRequest) (*v1.DrainWorkerResponse, error)
+}
+
+// NewWorkerAdminServiceClient constructs a client for the tenon.workers.v1.WorkerAdminService
+// service. By default, it uses the Connect protocol with the binary Protobuf Codec, asks for
+// gzipped responses, and sends uncompressed requests. To use the gRPC or gRPC-Web protocols, supply
+// the connect.WithGRPC() or connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewWorkerAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) WorkerAdminServiceClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	workerAdminServiceMethods := v1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerAdminService").Methods()
+	return &workerAdminServiceClient{
+		listWorkers: connect.NewClient[v1.ListWorkersRequest, v1.ListWorkersResponse](
+			httpClient,
+			baseURL+WorkerAdminServiceListWorkersProcedure,
+			connect.WithSchema(workerAdminServiceMethods.ByName("ListWorkers")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getWorker: connect.NewClient[v1.GetWorkerRequest, v1.GetWorkerResponse](
+			httpClient,
+			baseURL+WorkerAdminServiceGetWorkerProcedure,
+			connect.WithSchema(workerAdminServiceMethods.ByName("GetWorker")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		pauseWorker: connect.NewClient[v1.PauseWorkerRequest, v1.PauseWorkerResponse](
+			httpClient,
+			baseURL+WorkerAdminServicePauseWorkerProcedure,
+			connect.WithSchema(workerAdminServiceMethods.ByName("PauseWorker")),
+			connect.WithClientOptions(opts...),
+		),
+		resumeWorker: connect.NewClient[v1.ResumeWorkerRequest, v1.ResumeWorkerResponse](
+			httpClient,
+			baseURL+WorkerAdminServiceResumeWorkerProcedure,
+			connect.WithSchema(workerAdminServiceMethods.ByName("ResumeWorker")),
+			connect.WithClientOptions(opts...),
+		),
+		drainWorker: connect.NewClient[v1.DrainWorkerRequest, v1.DrainWorkerResponse](
+			httpClient,
+			baseURL+WorkerAdminServiceDrainWorkerProcedure,
+			connect.WithSchema(workerAdminServiceMethods.ByName("DrainWorker")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// workerAdminServiceClient implements WorkerAdminServiceClient.
+type workerAdminServiceClient struct {
+	listWorkers  *connect.Client[v1.ListWorkersRequest, v1.ListWorkersResponse]
+	getWorker    *connect.Client[v1.GetWorkerRequest, v1.GetWorkerResponse]
+	pauseWorker  *connect.Client[v1.PauseWorkerRequest, v1.PauseWorkerResponse]
+	resumeWorker *connect.Client[v1.ResumeWorkerRequest, v1.ResumeWorkerResponse]
+	drainWorker  *connect.Client[v1.DrainWorkerRequest, v1.DrainWorkerResponse]
+}
+
+// ListWorkers calls tenon.workers.v1.WorkerAdminService.ListWorkers.
+func (c *workerAdminServiceClient) ListWorkers(ctx context.Context, req *v1.ListWorkersRequest) (*v1.ListWorkersResponse, error) {
+	response, err := c.listWorkers.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetWorker calls tenon.workers.v1.WorkerAdminService.GetWorker.
+func (c *workerAdminServiceClient) GetWorker(ctx context.Context, req *v1.GetWorkerRequest) (*v1.GetWorkerResponse, error) {
+	response, err := c.getWorker.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// PauseWorker calls tenon.workers.v1.WorkerAdminService.PauseWorker.
+func (c *workerAdminServiceClient) PauseWorker(ctx context.Context, req *v1.PauseWorkerRequest) (*v1.PauseWorkerResponse, error) {
+	response, err := c.pauseWorker.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ResumeWorker calls tenon.workers.v1.WorkerAdminService.ResumeWorker.
+func (c *workerAdminServiceClient) ResumeWorker(ctx context.Context, req *v1.ResumeWorkerRequest) (*v1.ResumeWorkerResponse, error) {
+	response, err := c.resumeWorker.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DrainWorker calls tenon.workers.v1.WorkerAdminService.DrainWorker.
+func (c *workerAdminServiceClient) DrainWorker(ctx context.Context, req *v1.DrainWorkerRequest) (*v1.DrainWorkerResponse, error) {
+	response, err := c.drainWorker.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// WorkerAdminServiceHandler is an implementation of the tenon.workers.v1.WorkerAdminService
+// service.
+type WorkerAdminServiceHandler interface {
+	// ListWorkers lists workers: those that are attached first, then the others, in both parts the newest first.
+	ListWorkers(context.Context, *v1.ListWorkersRequest) (*v1.ListWorkersResponse, error)
+	// GetWorker reads a worker with what it runs now.
+	GetWorker(context.Context, *v1.GetWorkerRequest) (*v1.GetWorkerResponse, error)
+	// PauseWorker stops further assignments to a worker, until it is resumed and as long as it lives. It goes on with what it has. FailedPrecondition for
+	// a worker that drains.
+	PauseWorker(context.Context, *v1.PauseWorkerRequest) (*v1.PauseWorkerResponse, error)
+	// ResumeWorker takes a pause back. FailedPrecondition for a worker that drains.
+	ResumeWorker(context.Context, *v1.ResumeWorkerRequest) (*v1.ResumeWorkerResponse, error)
+	// DrainWorker tells a worker to finish what it has and to end. It gets nothing new, whether or not it obeys, and cannot be resumed.
+	DrainWorker(context.Context, *v1.DrainWorkerRequest) (*v1.DrainWorkerResponse, error)
+}
+
+// NewWorkerAdminServiceHandler builds an HTTP handler from the service implementation. It returns
+// the path on which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewWorkerAdminServiceHandler(svc WorkerAdminServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	workerAdminServiceMethods := v1.File_tenon_workers_v1_workers_proto.Services().ByName("WorkerAdminService").Methods()
+	workerAdminServiceListWorkersHandler := connect.NewUnaryHandlerSimple(
+		WorkerAdminServiceListWorkersProcedure,
+		svc.ListWorkers,
+		connect.WithSchema(workerAdminServiceMethods.ByName("ListWorkers")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	workerAdminServiceGetWorkerHandler := connect.NewUnaryHandlerSimple(
+		WorkerAdminServiceGetWorkerProcedure,
+		svc.GetWorker,
+		connect.WithSchema(workerAdminServiceMethods.ByName("GetWorker")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	workerAdminServicePauseWorkerHandler := connect.NewUnaryHandlerSimple(
+		WorkerAdminServicePauseWorkerProcedure,
+		svc.PauseWorker,
+		connect.WithSchema(workerAdminServiceMethods.ByName("PauseWorker")),
+		connect.WithHandlerOptions(opts...),
+	)
+	workerAdminServiceResumeWorkerHandler := connect.NewUnaryHandlerSimple(
+		WorkerAdminServiceResumeWorkerProcedure,
+		svc.ResumeWorker,
+		connect.WithSchema(workerAdminServiceMethods.ByName("ResumeWorker")),
+		connect.WithHandlerOptions(opts...),
+	)
+	workerAdminServiceDrainWorkerHandler := connect.NewUnaryHandlerSimple(
+		WorkerAdminServiceDrainWorkerProcedure,
+		svc.DrainWorker,
+		connect.WithSchema(workerAdminServiceMethods.ByName("DrainWorker")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/tenon.workers.v1.WorkerAdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case WorkerAdminServiceListWorkersProcedure:
+			workerAdminServiceListWorkersHandler.ServeHTTP(w, r)
+		case WorkerAdminServiceGetWorkerProcedure:
+			workerAdminServiceGetWorkerHandler.ServeHTTP(w, r)
+		case WorkerAdminServicePauseWorkerProcedure:
+			workerAdminServicePauseWorkerHandler.ServeHTTP(w, r)
+		case WorkerAdminServiceResumeWorkerProcedure:
+			workerAdminServiceResumeWorkerHandler.ServeHTTP(w, r)
+		case WorkerAdminServiceDrainWorkerProcedure:
+			workerAdminServiceDrainWorkerHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedWorkerAdminServiceHandler returns CodeUnimplemented from all methods.
+type UnimplementedWorkerAdminServiceHandler struct{}
+
+func (UnimplementedWorkerAdminServiceHandler) ListWorkers(context.Context, *v1.ListWorkersRequest) (*v1.ListWorkersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.workers.v1.WorkerAdminService.ListWorkers is not implemented"))
+}
+
+func (UnimplementedWorkerAdminServiceHandler) GetWorker(context.Context, *v1.GetWorkerRequest) (*v1.GetWorkerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.workers.v1.WorkerAdminService.GetWorker is not implemented"))
+}
+
+func (UnimplementedWorkerAdminServiceHandler) PauseWorker(context.Context, *v1.PauseWorkerRequest) (*v1.PauseWorkerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.workers.v1.WorkerAdminService.PauseWorker is not implemented"))
+}
+
+func (UnimplementedWorkerAdminServiceHandler) ResumeWorker(context.Context, *v1.ResumeWorkerRequest) (*v1.ResumeWorkerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.workers.v1.WorkerAdminService.ResumeWorker is not implemented"))
+}
+
+func (UnimplementedWorkerAdminServiceHandler) DrainWorker(context.Context, *v1.DrainWorkerRequest) (*v1.DrainWorkerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.workers.v1.WorkerAdminService.DrainWorker is not implemented"))
 }
