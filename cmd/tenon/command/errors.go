@@ -246,5 +246,5 @@ var flags = map[string]string{ //nolint:gochecknoglobals // a table
 	"input_json": "--input", "priority": "--priority", "run_id": "run id", "workflow": "workflow", "workflow_version": "--workflow-version",
 	"slug": "slug", "email": "email", "password": "password", "role": "--role", "scopes": "--scope", "lifetime": "--lifetime", "name": "name",
 	"tasks": "--task", "reason": "--reason", "page_size": "--limit", "page_token": "--page-token", "parent_run_id": "--parent",
-	"created_after": "--since", "created_before": "--until", "statuses": "--status", "kind": "--kind", "id_prefix": "--id", "text": "--text", "min_level": "--level", "from": "--since", "window": "--since", "display_name": "--name", "task": "--task",
+	"created_after": "--since", "created_before": "--until", "statuses": "--status", "kind": "--kind", "worker_id": "worker", "user_id": "member", "token_id": "token", "session_id": "session", "id_prefix": "--id", "text": "--text", "min_level": "--level", "from": "--since", "window": "--since", "display_name": "--name", "task": "--task",
 }
