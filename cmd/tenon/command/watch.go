@@ -96,7 +96,9 @@ func (c *cli) draw(ctx context.Context, client *tenon.Client, id string) (*runsv
 			}
 			if err := screen.Draw(progress.Picture(run, c.host.Now(), c.room())); err != nil {
 				cancel()
-				_ = <-ended // the cancel just made
+				if late := <-ended; !errors.Is(late, context.Canceled) {
+					err = errors.Join(err, late)
+				}
 				return err
 			}
 		}
