@@ -17,10 +17,11 @@ gen_proto() {
   need_node
   mkdir -p bin
   local plugin file source
-  for plugin in protoc-gen-go protoc-gen-connect-go; do
+  for plugin in protoc-gen-go protoc-gen-connect-go protoc-gen-openapiv2; do
     ln -sf "$(scripts/tool.sh $plugin)" bin/$plugin
   done
   tools/node_modules/.bin/buf generate proto
+  tools/node_modules/.bin/buf generate proto --template buf.openapi.yaml --path proto/tenon/identity --path proto/tenon/registry --path proto/tenon/runs --path proto/tenon/workers
   find proto -name '*.pb.go' -o -name '*.connect.go' | while read -r file; do
     source=$(sed -nE 's#^// [Ss]ource: (tenon/.*\.proto)$#\1#p' "$file" | head -n 1)
     [ -e "proto/$source" ] || rm -v "$file"

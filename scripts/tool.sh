@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the path of a build tool, building it first if this version isn't in the cache yet:
-#   scripts/tool.sh sqlc|templ|golangci-lint|gofumpt|protoc-gen-go|protoc-gen-connect-go
+#   scripts/tool.sh sqlc|templ|golangci-lint|gofumpt|protoc-gen-go|protoc-gen-connect-go|protoc-gen-openapiv2
 # Versions are pinned in tools/go.mod, which stays outside the workspace so that no tool's dependency reaches the product.
 # The cache is ${XDG_CACHE_HOME:-~/.cache}/tenon-tools/<name>-<version>-<go version>/; delete it at any time.
 set -euo pipefail
@@ -14,6 +14,7 @@ golangci-lint) module=github.com/golangci/golangci-lint/v2 package=$module/cmd/g
 gofumpt) module=mvdan.cc/gofumpt package=$module ;;
 protoc-gen-go) module=google.golang.org/protobuf package=$module/cmd/protoc-gen-go ;;
 protoc-gen-connect-go) module=connectrpc.com/connect package=$module/cmd/protoc-gen-connect-go ;;
+protoc-gen-openapiv2) module=github.com/grpc-ecosystem/grpc-gateway/v2 package=$module/protoc-gen-openapiv2 ;;
 *) echo "tool.sh: no tool is called '$name'; see the list in scripts/tool.sh" >&2; exit 2 ;;
 esac
 

@@ -224,6 +224,28 @@ func (q *Queries) Members(ctx context.Context, arg MembersParams) ([]MembersRow,
 	return items, nil
 }
 
+const renameTenant = `-- name: RenameTenant :one
+UPDATE tenants SET display_name = $1 WHERE id = $2 RETURNING id, public_id, slug, display_name, created_at
+`
+
+type RenameTenantParams struct {
+	DisplayName string
+	ID          int64
+}
+
+func (q *Queries) RenameTenant(ctx context.Context, arg RenameTenantParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, renameTenant, arg.DisplayName, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.PublicID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.CreatedAt,
+	)
+	return i, err
+}
+
 const tenantByID = `-- name: TenantByID :one
 SELECT id, public_id, slug, display_name, created_at FROM tenants WHERE id = $1
 `

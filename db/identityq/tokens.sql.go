@@ -133,7 +133,7 @@ func (q *Queries) PruneRevocations(ctx context.Context) error {
 }
 
 const revokeToken = `-- name: RevokeToken :one
-UPDATE tokens SET revoked_at = coalesce(revoked_at, now()) WHERE tenant_id = $1 AND id = $2 RETURNING tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at, kid
+UPDATE tokens SET revoked_at = coalesce(revoked_at, now()) WHERE tenant_id = $1 AND id = $2 RETURNING tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at, kid, last_used_at
 `
 
 type RevokeTokenParams struct {
@@ -156,12 +156,13 @@ func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (Token
 		&i.ExpiresAt,
 		&i.RevokedAt,
 		&i.Kid,
+		&i.LastUsedAt,
 	)
 	return i, err
 }
 
 const tokenByID = `-- name: TokenByID :one
-SELECT tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at, kid FROM tokens WHERE tenant_id = $1 AND id = $2
+SELECT tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at, kid, last_used_at FROM tokens WHERE tenant_id = $1 AND id = $2
 `
 
 type TokenByIDParams struct {
@@ -184,12 +185,13 @@ func (q *Queries) TokenByID(ctx context.Context, arg TokenByIDParams) (Token, er
 		&i.ExpiresAt,
 		&i.RevokedAt,
 		&i.Kid,
+		&i.LastUsedAt,
 	)
 	return i, err
 }
 
 const tokensBefore = `-- name: TokensBefore :many
-SELECT tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at, kid FROM tokens WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3::int
+SELECT tenant_id, id, name, kind, role, scopes, created_at, created_by, expires_at, revoked_at, kid, last_used_at FROM tokens WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3::int
 `
 
 type TokensBeforeParams struct {
@@ -219,6 +221,7 @@ func (q *Queries) TokensBefore(ctx context.Context, arg TokensBeforeParams) ([]T
 			&i.ExpiresAt,
 			&i.RevokedAt,
 			&i.Kid,
+			&i.LastUsedAt,
 		); err != nil {
 			return nil, err
 		}

@@ -86,6 +86,19 @@ type HistoryTask struct {
 	Revision     int64
 }
 
+type Invitation struct {
+	TenantID   int64
+	ID         flow.ID
+	Role       string
+	SecretHash []byte
+	CreatedAt  time.Time
+	CreatedBy  string
+	ExpiresAt  time.Time
+	AcceptedAt *time.Time
+	AcceptedBy flow.ID
+	RevokedAt  *time.Time
+}
+
 type Live struct {
 	TenantID         int64
 	RunID            flow.ID
@@ -205,17 +218,18 @@ type TenantShard struct {
 }
 
 type Token struct {
-	TenantID  int64
-	ID        flow.ID
-	Name      string
-	Kind      string
-	Role      string
-	Scopes    []string
-	CreatedAt time.Time
-	CreatedBy string
-	ExpiresAt time.Time
-	RevokedAt *time.Time
-	Kid       string
+	TenantID   int64
+	ID         flow.ID
+	Name       string
+	Kind       string
+	Role       string
+	Scopes     []string
+	CreatedAt  time.Time
+	CreatedBy  string
+	ExpiresAt  time.Time
+	RevokedAt  *time.Time
+	Kid        string
+	LastUsedAt *time.Time
 }
 
 type User struct {

@@ -135,6 +135,24 @@ func (q *Queries) TouchSession(ctx context.Context, arg TouchSessionParams) erro
 	return err
 }
 
+const touchTokens = `-- name: TouchTokens :exec
+UPDATE tokens SET last_used_at = n.used_at
+FROM (SELECT unnest($1::bigint[]) AS tenant_id, unnest($2::uuid[]) AS id, unnest($3::timestamptz[]) AS used_at) AS n
+WHERE tokens.tenant_id = n.tenant_id AND tokens.id = n.id AND (tokens.last_used_at IS NULL OR tokens.last_used_at < n.used_at)
+`
+
+type TouchTokensParams struct {
+	TenantIds []int64
+	Ids       []flow.ID
+	UsedAts   []time.Time
+}
+
+// Notes when tokens were used last.
+func (q *Queries) TouchTokens(ctx context.Context, arg TouchTokensParams) error {
+	_, err := q.db.Exec(ctx, touchTokens, arg.TenantIds, arg.Ids, arg.UsedAts)
+	return err
+}
+
 const verifyingKeys = `-- name: VerifyingKeys :many
 
 SELECT kid, public_key, verify_until FROM signing_keys WHERE verify_until IS NULL OR verify_until > now()

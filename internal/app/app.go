@@ -45,6 +45,7 @@ type App struct {
 	plans       *definition.Plans
 	authorizer  *authz.Authorizer
 	revocations *authn.Revocations
+	verifier    *authn.Verifier
 	server      *rpc.Server
 	loopback    *http.Transport // the dashboard's way to the API
 	stopTracing func(context.Context) error
@@ -120,8 +121,7 @@ func (a *App) guard(ctx context.Context) (err error) {
 	if a.revocations, err = authn.NewRevocations(authn.RevocationsConfig{Pool: a.pool, Bus: a.bus, Log: a.cfg.Log}); err != nil {
 		return err
 	}
-	verifier, err := authn.NewVerifier(authn.Config{Pool: a.pool, Revocations: a.revocations})
-	if err != nil {
+	if a.verifier, err = authn.NewVerifier(authn.Config{Pool: a.pool, Revocations: a.revocations}); err != nil {
 		return err
 	}
 	provider, stop, err := obs.StartTracing(ctx, obs.TraceConfig{Service: "tenond", Version: Version, Getenv: os.Getenv})
@@ -130,7 +130,7 @@ func (a *App) guard(ctx context.Context) (err error) {
 	}
 	a.stopTracing = stop
 	a.server, err = rpc.New(rpc.Config{
-		Verifier: verifier, Authorizer: a.authorizer, Log: a.cfg.Log, TracerProvider: provider, TrustedProxies: a.cfg.TrustedProxies, Peers: a.peers,
+		Verifier: a.verifier, Authorizer: a.authorizer, Log: a.cfg.Log, TracerProvider: provider, TrustedProxies: a.cfg.TrustedProxies, Peers: a.peers,
 	})
 	return err
 }
@@ -146,6 +146,7 @@ func (a *App) Run(ctx context.Context, ready func()) error {
 	group := loop.NewGroup(a.cfg.Log)
 	group.AddService(loop.Service{Name: "presence", Run: a.presence.Run})
 	group.AddService(loop.Service{Name: "revocations", Run: a.revocations.RunReady})
+	group.Add("token uses", func(ctx context.Context) error { return a.verifier.NoteUses(ctx, a.cfg.Log) })
 	if a.Identity != nil {
 		group.Add("identity", a.Identity.Run)
 	}

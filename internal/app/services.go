@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tenon-run/tenon/internal/apidocs"
 	"github.com/tenon-run/tenon/internal/flow"
 	"github.com/tenon-run/tenon/internal/lease"
 	"github.com/tenon-run/tenon/internal/pg"
@@ -43,6 +44,13 @@ func (a *App) mount(ctx context.Context) error {
 		} else if err := step.make(ctx); err != nil {
 			return err
 		}
+	}
+	docs, err := apidocs.New(Version)
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{apidocs.PagePath, apidocs.SpecPath, apidocs.StylePath} {
+		a.server.HandleHTTP("GET "+path, docs.Handler(path))
 	}
 	if !a.cfg.runs(Identity) {
 		a.server.ForwardHTTP("GET "+identityrpc.KeySetPath, Identity)

@@ -64,6 +64,7 @@ type Verifier struct {
 	keys        *keySet
 	tokens      *lru[[sha256.Size]byte, Principal]
 	members     *lru[memberKey, membership]
+	uses        uses
 }
 
 type memberKey struct {
@@ -90,6 +91,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	return &Verifier{
 		queries: queries, revocations: cfg.Revocations, now: cfg.Now, parser: newParser(cfg.Now), keys: &keySet{queries: queries, now: cfg.Now},
 		tokens: newLRU[[sha256.Size]byte, Principal](maxTokens), members: newLRU[memberKey, membership](maxMembers),
+		uses: uses{last: make(map[tokenKey]time.Time)},
 	}, nil
 }
 
@@ -120,6 +122,9 @@ func (v *Verifier) Verify(ctx context.Context, bearer, tenantHeader string) (Pri
 	}
 	if err := v.revocations.check(p.TokenID); err != nil {
 		return Principal{}, err
+	}
+	if p.Kind != KindUser {
+		v.uses.note(p, now)
 	}
 	if p.Kind == KindUser && tenantHeader != "" {
 		return v.withTenant(ctx, p, tenantHeader)

@@ -365,3 +365,29 @@ func TestUseOfASessionIsNoted(t *testing.T) {
 		t.Error("noted twice within five minutes")
 	}
 }
+
+func TestUsesOfTokensAreNotedTogether(t *testing.T) {
+	b := setup(t).run(t)
+	b.exec(t, `insert into tokens (tenant_id, id, name, kind, role, created_by, expires_at)
+		values ($1, $2, 'used', 'api', 'owner', '', now() + interval '1 h'), ($1, $3, 'idle', 'api', 'owner', '', now() + interval '1 h')`, b.number, flow.ID{9}, flow.ID{80})
+	token := b.sign(t, b.claims("api"))
+	for range 3 {
+		if _, err := b.verifier.Verify(t.Context(), token, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := b.verifier.NoteUses(ended, testkit.Logger(t)); err != nil {
+		t.Fatal(err)
+	}
+	var used, idle bool
+	err := b.pool.QueryRow(t.Context(), `select (select last_used_at is not null from tokens where id = $1), (select last_used_at is not null from tokens where id = $2)`,
+		flow.ID{9}, flow.ID{80}).Scan(&used, &idle)
+	if err != nil || !used || idle {
+		t.Errorf("the used token noted %t, the idle one %t, %v", used, idle, err)
+	}
+	if left := b.verifier.uses.take(); len(left) != 0 {
+		t.Errorf("%d uses are kept after they were noted", len(left))
+	}
+}

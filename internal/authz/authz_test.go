@@ -22,7 +22,7 @@ import (
 
 // grid says who may do what in a tenant: o(wner), a(dmin), d(eveloper), v(iewer), w(orker). "future" stands for what later methods will ask for.
 var grid = map[string]string{
-	"tenant:read": "oadv", "tenant:future": "o",
+	"tenant:read": "oadv", "tenant:rename": "o", "tenant:future": "o",
 	"member:read": "oa", "member:add": "oa", "member:change_role": "oa", "member:remove": "oa", "member:future": "oa",
 	"token:create": "oa", "token:read": "oa", "token:revoke": "oa",
 	"workflow:put": "oadw", "workflow:read": "oadvw", "workflow:future": "oad",
@@ -32,10 +32,10 @@ var grid = map[string]string{
 
 // account says who may do what about the own account: u(ser), t(oken of the API), w(orker token).
 var account = map[string]string{
-	"account:sign_out": "u", "account:list_sessions": "u", "account:sign_out_session": "u", "account:read": "utw", "account:create_tenant": "u", "account:list_tenants": "u",
+	"account:sign_out": "u", "account:list_sessions": "u", "account:sign_out_session": "u", "account:read": "utw", "account:create_tenant": "u", "account:list_tenants": "u", "account:accept_invitation": "u",
 }
 
-var anonymous = []string{"account:sign_up", "account:sign_in"}
+var anonymous = []string{"account:sign_up", "account:sign_in", "account:read_invitation"}
 
 var tenantRoles = map[string]string{"o": RoleOwner, "a": RoleAdmin, "d": RoleDeveloper, "v": RoleViewer, "w": RoleWorker}
 

@@ -16,6 +16,7 @@ const (
 	Worker  = "wkr"
 	Flow    = "wfl"
 	Session = "ses"
+	Invite  = "inv"
 )
 
 const (

@@ -27,5 +27,6 @@ func (s *Service) maintain(ctx context.Context) {
 		s.cfg.Log.Info("identity: a signing key whose tokens have expired is deleted", slog.String("kid", kid))
 	}
 	log("old revocations were not deleted", pg.Fault(s.queries.PruneRevocations(ctx)))
+	log("old invitations were not deleted", pg.Fault(s.queries.PruneInvitations(ctx)))
 	log("expired sessions were not deleted", pg.Fault(s.queries.PruneSessions(ctx)))
 }

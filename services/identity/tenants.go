@@ -75,3 +75,12 @@ func idOf(raw []byte) flow.ID {
 	copy(id[:], raw)
 	return id
 }
+
+// RenameTenant changes the display name of the call's tenant.
+func (s *Service) RenameTenant(ctx context.Context, caller authn.Principal, displayName string) (Tenant, error) {
+	row, err := s.queries.RenameTenant(ctx, identityq.RenameTenantParams{ID: caller.TenantID, DisplayName: displayName})
+	if err != nil {
+		return Tenant{}, pg.Fault(err)
+	}
+	return Tenant{Number: row.ID, ID: row.PublicID, Slug: row.Slug, DisplayName: row.DisplayName, Created: row.CreatedAt}, nil
+}

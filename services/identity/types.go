@@ -49,6 +49,7 @@ type Token struct {
 	Created time.Time
 	Expires time.Time
 	Revoked *time.Time // nil while the token is good
+	Used    *time.Time // up to two minutes behind; nil when it never was
 }
 
 // Session is a sign-in: Secret is the session token.
@@ -87,6 +88,6 @@ func tenantFromRow(row identityq.Tenant) Tenant {
 func tokenFromRow(row identityq.Token) Token {
 	return Token{
 		ID: row.ID, Name: row.Name, Kind: row.Kind, Role: row.Role, Scopes: row.Scopes, Creator: row.CreatedBy,
-		Created: row.CreatedAt, Expires: row.ExpiresAt, Revoked: row.RevokedAt,
+		Created: row.CreatedAt, Expires: row.ExpiresAt, Revoked: row.RevokedAt, Used: row.LastUsedAt,
 	}
 }

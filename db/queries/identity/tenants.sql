@@ -45,3 +45,6 @@ UPDATE members SET role = @role WHERE tenant_id = @tenant_id AND user_id = @user
 
 -- name: DeleteMember :exec
 DELETE FROM members WHERE tenant_id = @tenant_id AND user_id = @user_id;
+
+-- name: RenameTenant :one
+UPDATE tenants SET display_name = @display_name WHERE id = @id RETURNING id, public_id, slug, display_name, created_at;

@@ -25,3 +25,9 @@ WHERE t.slug = @slug AND m.user_id = @user_id;
 -- Notes that a session is in use, at most once in five minutes.
 -- name: TouchSession :exec
 UPDATE user_sessions SET last_used_at = now() WHERE user_id = @user_id AND id = @id AND revoked_at IS NULL AND last_used_at < now() - interval '5 minutes';
+
+-- Notes when tokens were used last.
+-- name: TouchTokens :exec
+UPDATE tokens SET last_used_at = n.used_at
+FROM (SELECT unnest(@tenant_ids::bigint[]) AS tenant_id, unnest(@ids::uuid[]) AS id, unnest(@used_ats::timestamptz[]) AS used_at) AS n
+WHERE tokens.tenant_id = n.tenant_id AND tokens.id = n.id AND (tokens.last_used_at IS NULL OR tokens.last_used_at < n.used_at);

@@ -30,6 +30,9 @@ func tokenToProto(token identity.Token) *identityv1.Token {
 	if token.Revoked != nil {
 		form.RevokeTime = timestamppb.New(*token.Revoked)
 	}
+	if token.Used != nil {
+		form.LastUseTime = timestamppb.New(*token.Used)
+	}
 	return form
 }
 

@@ -38,7 +38,7 @@ const (
 	Role_ROLE_ADMIN Role = 2
 	// Workflows, runs and workers; no members, no tokens, not even to read them.
 	Role_ROLE_DEVELOPER Role = 3
-	// Reads the tenant, its workflows and its runs; no members, no tokens.
+	// Reads the tenant, its workflows, its runs and its workers; no members, no tokens.
 	Role_ROLE_VIEWER Role = 4
 )
 
@@ -353,7 +353,9 @@ type Token struct {
 	// Unset while the token is good.
 	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
 	// Who made it: the TypeID of a user or of an API token.
-	Creator       string `protobuf:"bytes,9,opt,name=creator,proto3" json:"creator,omitempty"`
+	Creator string `protobuf:"bytes,9,opt,name=creator,proto3" json:"creator,omitempty"`
+	// When it was used last, up to a minute or two behind; unset when it never was.
+	LastUseTime   *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,6 +453,117 @@ func (x *Token) GetCreator() string {
 	return ""
 }
 
+func (x *Token) GetLastUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUseTime
+	}
+	return nil
+}
+
+type Invitation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// TypeID, for example "inv_01jd...".
+	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Role       Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=tenon.identity.v1.Role" json:"role,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Unset while nobody has accepted it.
+	AcceptTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=accept_time,json=acceptTime,proto3" json:"accept_time,omitempty"`
+	AcceptedBy string                 `protobuf:"bytes,6,opt,name=accepted_by,json=acceptedBy,proto3" json:"accepted_by,omitempty"`
+	// Unset while it is not revoked.
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	// Who made it: the TypeID of a user or of an API token.
+	Creator       string `protobuf:"bytes,8,opt,name=creator,proto3" json:"creator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Invitation) Reset() {
+	*x = Invitation{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Invitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Invitation) ProtoMessage() {}
+
+func (x *Invitation) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Invitation.ProtoReflect.Descriptor instead.
+func (*Invitation) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Invitation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Invitation) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Invitation) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Invitation) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Invitation) GetAcceptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcceptTime
+	}
+	return nil
+}
+
+func (x *Invitation) GetAcceptedBy() string {
+	if x != nil {
+		return x.AcceptedBy
+	}
+	return ""
+}
+
+func (x *Invitation) GetRevokeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokeTime
+	}
+	return nil
+}
+
+func (x *Invitation) GetCreator() string {
+	if x != nil {
+		return x.Creator
+	}
+	return ""
+}
+
 // Session is one sign-in of a user, in a browser or a program.
 type Session struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -472,7 +585,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[4]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +597,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[4]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +610,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{4}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Session) GetId() string {
@@ -561,7 +674,7 @@ type SignUpRequest struct {
 
 func (x *SignUpRequest) Reset() {
 	*x = SignUpRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[5]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +686,7 @@ func (x *SignUpRequest) String() string {
 func (*SignUpRequest) ProtoMessage() {}
 
 func (x *SignUpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[5]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +699,7 @@ func (x *SignUpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignUpRequest.ProtoReflect.Descriptor instead.
 func (*SignUpRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{5}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SignUpRequest) GetEmail() string {
@@ -622,7 +735,7 @@ type SignUpResponse struct {
 
 func (x *SignUpResponse) Reset() {
 	*x = SignUpResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[6]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +747,7 @@ func (x *SignUpResponse) String() string {
 func (*SignUpResponse) ProtoMessage() {}
 
 func (x *SignUpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[6]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +760,7 @@ func (x *SignUpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignUpResponse.ProtoReflect.Descriptor instead.
 func (*SignUpResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{6}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SignUpResponse) GetUser() *User {
@@ -681,7 +794,7 @@ type SignInRequest struct {
 
 func (x *SignInRequest) Reset() {
 	*x = SignInRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[7]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +806,7 @@ func (x *SignInRequest) String() string {
 func (*SignInRequest) ProtoMessage() {}
 
 func (x *SignInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[7]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +819,7 @@ func (x *SignInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignInRequest.ProtoReflect.Descriptor instead.
 func (*SignInRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{7}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SignInRequest) GetEmail() string {
@@ -734,7 +847,7 @@ type SignInResponse struct {
 
 func (x *SignInResponse) Reset() {
 	*x = SignInResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[8]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +859,7 @@ func (x *SignInResponse) String() string {
 func (*SignInResponse) ProtoMessage() {}
 
 func (x *SignInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[8]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +872,7 @@ func (x *SignInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignInResponse.ProtoReflect.Descriptor instead.
 func (*SignInResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{8}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SignInResponse) GetUser() *User {
@@ -791,7 +904,7 @@ type SignOutRequest struct {
 
 func (x *SignOutRequest) Reset() {
 	*x = SignOutRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[9]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +916,7 @@ func (x *SignOutRequest) String() string {
 func (*SignOutRequest) ProtoMessage() {}
 
 func (x *SignOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[9]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +929,7 @@ func (x *SignOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutRequest.ProtoReflect.Descriptor instead.
 func (*SignOutRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{9}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{10}
 }
 
 type SignOutResponse struct {
@@ -827,7 +940,7 @@ type SignOutResponse struct {
 
 func (x *SignOutResponse) Reset() {
 	*x = SignOutResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[10]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +952,7 @@ func (x *SignOutResponse) String() string {
 func (*SignOutResponse) ProtoMessage() {}
 
 func (x *SignOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[10]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +965,7 @@ func (x *SignOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutResponse.ProtoReflect.Descriptor instead.
 func (*SignOutResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{10}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{11}
 }
 
 type ListSessionsRequest struct {
@@ -866,7 +979,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[11]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +991,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[11]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1004,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{11}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListSessionsRequest) GetPageSize() int32 {
@@ -919,7 +1032,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[12]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1044,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[12]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1057,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{12}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -970,7 +1083,7 @@ type SignOutSessionRequest struct {
 
 func (x *SignOutSessionRequest) Reset() {
 	*x = SignOutSessionRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[13]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1095,7 @@ func (x *SignOutSessionRequest) String() string {
 func (*SignOutSessionRequest) ProtoMessage() {}
 
 func (x *SignOutSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[13]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1108,7 @@ func (x *SignOutSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutSessionRequest.ProtoReflect.Descriptor instead.
 func (*SignOutSessionRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{13}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SignOutSessionRequest) GetSessionId() string {
@@ -1013,7 +1126,7 @@ type SignOutSessionResponse struct {
 
 func (x *SignOutSessionResponse) Reset() {
 	*x = SignOutSessionResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[14]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1138,7 @@ func (x *SignOutSessionResponse) String() string {
 func (*SignOutSessionResponse) ProtoMessage() {}
 
 func (x *SignOutSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[14]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1151,7 @@ func (x *SignOutSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutSessionResponse.ProtoReflect.Descriptor instead.
 func (*SignOutSessionResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{14}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{15}
 }
 
 type SignOutOtherSessionsRequest struct {
@@ -1049,7 +1162,7 @@ type SignOutOtherSessionsRequest struct {
 
 func (x *SignOutOtherSessionsRequest) Reset() {
 	*x = SignOutOtherSessionsRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[15]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1174,7 @@ func (x *SignOutOtherSessionsRequest) String() string {
 func (*SignOutOtherSessionsRequest) ProtoMessage() {}
 
 func (x *SignOutOtherSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[15]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1187,7 @@ func (x *SignOutOtherSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutOtherSessionsRequest.ProtoReflect.Descriptor instead.
 func (*SignOutOtherSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{15}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{16}
 }
 
 type SignOutOtherSessionsResponse struct {
@@ -1087,7 +1200,7 @@ type SignOutOtherSessionsResponse struct {
 
 func (x *SignOutOtherSessionsResponse) Reset() {
 	*x = SignOutOtherSessionsResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[16]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1212,7 @@ func (x *SignOutOtherSessionsResponse) String() string {
 func (*SignOutOtherSessionsResponse) ProtoMessage() {}
 
 func (x *SignOutOtherSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[16]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1225,7 @@ func (x *SignOutOtherSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignOutOtherSessionsResponse.ProtoReflect.Descriptor instead.
 func (*SignOutOtherSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{16}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SignOutOtherSessionsResponse) GetEnded() int32 {
@@ -1130,7 +1243,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[17]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1255,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[17]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1268,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{17}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{18}
 }
 
 type WhoAmIResponse struct {
@@ -1174,7 +1287,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[18]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1299,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[18]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1312,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{18}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WhoAmIResponse) GetUser() *User {
@@ -1241,7 +1354,7 @@ type CreateTenantRequest struct {
 
 func (x *CreateTenantRequest) Reset() {
 	*x = CreateTenantRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[19]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1366,7 @@ func (x *CreateTenantRequest) String() string {
 func (*CreateTenantRequest) ProtoMessage() {}
 
 func (x *CreateTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[19]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1379,7 @@ func (x *CreateTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantRequest.ProtoReflect.Descriptor instead.
 func (*CreateTenantRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{19}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateTenantRequest) GetSlug() string {
@@ -1292,7 +1405,7 @@ type CreateTenantResponse struct {
 
 func (x *CreateTenantResponse) Reset() {
 	*x = CreateTenantResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[20]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1417,7 @@ func (x *CreateTenantResponse) String() string {
 func (*CreateTenantResponse) ProtoMessage() {}
 
 func (x *CreateTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[20]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1430,7 @@ func (x *CreateTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantResponse.ProtoReflect.Descriptor instead.
 func (*CreateTenantResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{20}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateTenantResponse) GetTenant() *Tenant {
@@ -1338,7 +1451,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[21]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1463,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[21]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1476,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{21}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTenantsRequest) GetPageSize() int32 {
@@ -1391,7 +1504,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[22]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1516,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[22]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1529,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{22}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListTenantsResponse) GetMemberships() []*Membership {
@@ -1443,7 +1556,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[23]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1568,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[23]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1581,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{23}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Membership) GetTenant() *Tenant {
@@ -1493,7 +1606,7 @@ type GetTenantRequest struct {
 
 func (x *GetTenantRequest) Reset() {
 	*x = GetTenantRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[24]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1618,7 @@ func (x *GetTenantRequest) String() string {
 func (*GetTenantRequest) ProtoMessage() {}
 
 func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[24]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1631,7 @@ func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantRequest.ProtoReflect.Descriptor instead.
 func (*GetTenantRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{24}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{25}
 }
 
 type GetTenantResponse struct {
@@ -1530,7 +1643,7 @@ type GetTenantResponse struct {
 
 func (x *GetTenantResponse) Reset() {
 	*x = GetTenantResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[25]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1655,7 @@ func (x *GetTenantResponse) String() string {
 func (*GetTenantResponse) ProtoMessage() {}
 
 func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[25]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1668,7 @@ func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantResponse.ProtoReflect.Descriptor instead.
 func (*GetTenantResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{25}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetTenantResponse) GetTenant() *Tenant {
@@ -1576,7 +1689,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[26]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1701,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[26]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1714,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{26}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListMembersRequest) GetPageSize() int32 {
@@ -1628,7 +1741,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[27]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1753,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[27]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +1766,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{27}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -1681,7 +1794,7 @@ type AddMemberRequest struct {
 
 func (x *AddMemberRequest) Reset() {
 	*x = AddMemberRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[28]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1806,7 @@ func (x *AddMemberRequest) String() string {
 func (*AddMemberRequest) ProtoMessage() {}
 
 func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[28]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1819,7 @@ func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberRequest.ProtoReflect.Descriptor instead.
 func (*AddMemberRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{28}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AddMemberRequest) GetEmail() string {
@@ -1732,7 +1845,7 @@ type AddMemberResponse struct {
 
 func (x *AddMemberResponse) Reset() {
 	*x = AddMemberResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[29]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1857,7 @@ func (x *AddMemberResponse) String() string {
 func (*AddMemberResponse) ProtoMessage() {}
 
 func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[29]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1870,7 @@ func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberResponse.ProtoReflect.Descriptor instead.
 func (*AddMemberResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{29}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AddMemberResponse) GetMember() *Member {
@@ -1777,7 +1890,7 @@ type ChangeMemberRoleRequest struct {
 
 func (x *ChangeMemberRoleRequest) Reset() {
 	*x = ChangeMemberRoleRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[30]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1902,7 @@ func (x *ChangeMemberRoleRequest) String() string {
 func (*ChangeMemberRoleRequest) ProtoMessage() {}
 
 func (x *ChangeMemberRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[30]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1915,7 @@ func (x *ChangeMemberRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMemberRoleRequest.ProtoReflect.Descriptor instead.
 func (*ChangeMemberRoleRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{30}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ChangeMemberRoleRequest) GetUserId() string {
@@ -1828,7 +1941,7 @@ type ChangeMemberRoleResponse struct {
 
 func (x *ChangeMemberRoleResponse) Reset() {
 	*x = ChangeMemberRoleResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[31]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1953,7 @@ func (x *ChangeMemberRoleResponse) String() string {
 func (*ChangeMemberRoleResponse) ProtoMessage() {}
 
 func (x *ChangeMemberRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[31]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1966,7 @@ func (x *ChangeMemberRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMemberRoleResponse.ProtoReflect.Descriptor instead.
 func (*ChangeMemberRoleResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{31}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ChangeMemberRoleResponse) GetMember() *Member {
@@ -1872,7 +1985,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[32]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +1997,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[32]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +2010,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{32}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RemoveMemberRequest) GetUserId() string {
@@ -1915,7 +2028,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[33]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2040,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[33]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2053,7 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{33}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{34}
 }
 
 type CreateTokenRequest struct {
@@ -1958,7 +2071,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[34]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2083,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[34]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1983,7 +2096,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{34}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -2032,7 +2145,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[35]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2157,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[35]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2170,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{35}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -2085,7 +2198,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[36]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2210,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[36]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2223,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{36}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListTokensRequest) GetPageSize() int32 {
@@ -2137,7 +2250,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[37]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2262,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[37]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2275,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{37}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -2188,7 +2301,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[38]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2313,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[38]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2326,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{38}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RevokeTokenRequest) GetTokenId() string {
@@ -2232,7 +2345,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[39]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2244,7 +2357,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_identity_v1_identity_proto_msgTypes[39]
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2257,12 +2370,591 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{39}
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
 	if x != nil {
 		return x.Token
+	}
+	return nil
+}
+
+type CreateInvitationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Role  Role                   `protobuf:"varint,1,opt,name=role,proto3,enum=tenon.identity.v1.Role" json:"role,omitempty"`
+	// Default 7 days, at most 30 days.
+	Lifetime      *durationpb.Duration `protobuf:"bytes,2,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateInvitationRequest) Reset() {
+	*x = CreateInvitationRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateInvitationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateInvitationRequest) ProtoMessage() {}
+
+func (x *CreateInvitationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateInvitationRequest.ProtoReflect.Descriptor instead.
+func (*CreateInvitationRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *CreateInvitationRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *CreateInvitationRequest) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+type CreateInvitationResponse struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Invitation *Invitation            `protobuf:"bytes,1,opt,name=invitation,proto3" json:"invitation,omitempty"`
+	// Shown this once; the link of the pages ends with it.
+	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateInvitationResponse) Reset() {
+	*x = CreateInvitationResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateInvitationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateInvitationResponse) ProtoMessage() {}
+
+func (x *CreateInvitationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateInvitationResponse.ProtoReflect.Descriptor instead.
+func (*CreateInvitationResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *CreateInvitationResponse) GetInvitation() *Invitation {
+	if x != nil {
+		return x.Invitation
+	}
+	return nil
+}
+
+func (x *CreateInvitationResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type ListInvitationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default 100, at most 1,000.
+	PageSize      int32  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInvitationsRequest) Reset() {
+	*x = ListInvitationsRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInvitationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInvitationsRequest) ProtoMessage() {}
+
+func (x *ListInvitationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInvitationsRequest.ProtoReflect.Descriptor instead.
+func (*ListInvitationsRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ListInvitationsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListInvitationsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListInvitationsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Invitations   []*Invitation          `protobuf:"bytes,1,rep,name=invitations,proto3" json:"invitations,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInvitationsResponse) Reset() {
+	*x = ListInvitationsResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInvitationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInvitationsResponse) ProtoMessage() {}
+
+func (x *ListInvitationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInvitationsResponse.ProtoReflect.Descriptor instead.
+func (*ListInvitationsResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ListInvitationsResponse) GetInvitations() []*Invitation {
+	if x != nil {
+		return x.Invitations
+	}
+	return nil
+}
+
+func (x *ListInvitationsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type RevokeInvitationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InvitationId  string                 `protobuf:"bytes,1,opt,name=invitation_id,json=invitationId,proto3" json:"invitation_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeInvitationRequest) Reset() {
+	*x = RevokeInvitationRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeInvitationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeInvitationRequest) ProtoMessage() {}
+
+func (x *RevokeInvitationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeInvitationRequest.ProtoReflect.Descriptor instead.
+func (*RevokeInvitationRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *RevokeInvitationRequest) GetInvitationId() string {
+	if x != nil {
+		return x.InvitationId
+	}
+	return ""
+}
+
+type RevokeInvitationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Invitation    *Invitation            `protobuf:"bytes,1,opt,name=invitation,proto3" json:"invitation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeInvitationResponse) Reset() {
+	*x = RevokeInvitationResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeInvitationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeInvitationResponse) ProtoMessage() {}
+
+func (x *RevokeInvitationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeInvitationResponse.ProtoReflect.Descriptor instead.
+func (*RevokeInvitationResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *RevokeInvitationResponse) GetInvitation() *Invitation {
+	if x != nil {
+		return x.Invitation
+	}
+	return nil
+}
+
+type ReadInvitationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadInvitationRequest) Reset() {
+	*x = ReadInvitationRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadInvitationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadInvitationRequest) ProtoMessage() {}
+
+func (x *ReadInvitationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadInvitationRequest.ProtoReflect.Descriptor instead.
+func (*ReadInvitationRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ReadInvitationRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type ReadInvitationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        *Tenant                `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Invitation    *Invitation            `protobuf:"bytes,2,opt,name=invitation,proto3" json:"invitation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadInvitationResponse) Reset() {
+	*x = ReadInvitationResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadInvitationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadInvitationResponse) ProtoMessage() {}
+
+func (x *ReadInvitationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadInvitationResponse.ProtoReflect.Descriptor instead.
+func (*ReadInvitationResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ReadInvitationResponse) GetTenant() *Tenant {
+	if x != nil {
+		return x.Tenant
+	}
+	return nil
+}
+
+func (x *ReadInvitationResponse) GetInvitation() *Invitation {
+	if x != nil {
+		return x.Invitation
+	}
+	return nil
+}
+
+type AcceptInvitationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptInvitationRequest) Reset() {
+	*x = AcceptInvitationRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptInvitationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptInvitationRequest) ProtoMessage() {}
+
+func (x *AcceptInvitationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptInvitationRequest.ProtoReflect.Descriptor instead.
+func (*AcceptInvitationRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *AcceptInvitationRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type AcceptInvitationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        *Tenant                `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Role          Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=tenon.identity.v1.Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptInvitationResponse) Reset() {
+	*x = AcceptInvitationResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptInvitationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptInvitationResponse) ProtoMessage() {}
+
+func (x *AcceptInvitationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptInvitationResponse.ProtoReflect.Descriptor instead.
+func (*AcceptInvitationResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *AcceptInvitationResponse) GetTenant() *Tenant {
+	if x != nil {
+		return x.Tenant
+	}
+	return nil
+}
+
+func (x *AcceptInvitationResponse) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+type RenameTenantRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DisplayName   string                 `protobuf:"bytes,1,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenameTenantRequest) Reset() {
+	*x = RenameTenantRequest{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenameTenantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenameTenantRequest) ProtoMessage() {}
+
+func (x *RenameTenantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenameTenantRequest.ProtoReflect.Descriptor instead.
+func (*RenameTenantRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *RenameTenantRequest) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+type RenameTenantResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        *Tenant                `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenameTenantResponse) Reset() {
+	*x = RenameTenantResponse{}
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenameTenantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenameTenantResponse) ProtoMessage() {}
+
+func (x *RenameTenantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_identity_v1_identity_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenameTenantResponse.ProtoReflect.Descriptor instead.
+func (*RenameTenantResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_identity_v1_identity_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *RenameTenantResponse) GetTenant() *Tenant {
+	if x != nil {
+		return x.Tenant
 	}
 	return nil
 }
@@ -2288,7 +2980,7 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"\x04user\x18\x01 \x01(\v2\x17.tenon.identity.v1.UserR\x04user\x12+\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x17.tenon.identity.v1.RoleR\x04role\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\xf3\x02\n" +
+	"createTime\"\xb3\x03\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x120\n" +
@@ -2301,7 +2993,24 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"expireTime\x12;\n" +
 	"\vrevoke_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"revokeTime\x12\x18\n" +
-	"\acreator\x18\t \x01(\tR\acreator\"\xa6\x02\n" +
+	"\acreator\x18\t \x01(\tR\acreator\x12>\n" +
+	"\rlast_use_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\vlastUseTime\"\xf8\x02\n" +
+	"\n" +
+	"Invitation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x17.tenon.identity.v1.RoleR\x04role\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12;\n" +
+	"\vaccept_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"acceptTime\x12\x1f\n" +
+	"\vaccepted_by\x18\x06 \x01(\tR\n" +
+	"acceptedBy\x12;\n" +
+	"\vrevoke_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"revokeTime\x12\x18\n" +
+	"\acreator\x18\b \x01(\tR\acreator\"\xa6\x02\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -2422,7 +3131,48 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"\x12RevokeTokenRequest\x12$\n" +
 	"\btoken_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\atokenId\"E\n" +
 	"\x13RevokeTokenResponse\x12.\n" +
-	"\x05token\x18\x01 \x01(\v2\x18.tenon.identity.v1.TokenR\x05token*a\n" +
+	"\x05token\x18\x01 \x01(\v2\x18.tenon.identity.v1.TokenR\x05token\"\x9c\x01\n" +
+	"\x17CreateInvitationRequest\x127\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x17.tenon.identity.v1.RoleB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04role\x12H\n" +
+	"\blifetime\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x9a\x9e\x012\x02\b\x01R\blifetime\"o\n" +
+	"\x18CreateInvitationResponse\x12=\n" +
+	"\n" +
+	"invitation\x18\x01 \x01(\v2\x1d.tenon.identity.v1.InvitationR\n" +
+	"invitation\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"j\n" +
+	"\x16ListInvitationsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x82\x01\n" +
+	"\x17ListInvitationsResponse\x12?\n" +
+	"\vinvitations\x18\x01 \x03(\v2\x1d.tenon.identity.v1.InvitationR\vinvitations\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"I\n" +
+	"\x17RevokeInvitationRequest\x12.\n" +
+	"\rinvitation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\finvitationId\"Y\n" +
+	"\x18RevokeInvitationResponse\x12=\n" +
+	"\n" +
+	"invitation\x18\x01 \x01(\v2\x1d.tenon.identity.v1.InvitationR\n" +
+	"invitation\"9\n" +
+	"\x15ReadInvitationRequest\x12 \n" +
+	"\x05token\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05token\"\x8a\x01\n" +
+	"\x16ReadInvitationResponse\x121\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x19.tenon.identity.v1.TenantR\x06tenant\x12=\n" +
+	"\n" +
+	"invitation\x18\x02 \x01(\v2\x1d.tenon.identity.v1.InvitationR\n" +
+	"invitation\";\n" +
+	"\x17AcceptInvitationRequest\x12 \n" +
+	"\x05token\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05token\"z\n" +
+	"\x18AcceptInvitationResponse\x121\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x19.tenon.identity.v1.TenantR\x06tenant\x12+\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x17.tenon.identity.v1.RoleR\x04role\"C\n" +
+	"\x13RenameTenantRequest\x12,\n" +
+	"\fdisplay_name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\vdisplayName\"I\n" +
+	"\x14RenameTenantResponse\x121\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x19.tenon.identity.v1.TenantR\x06tenant*a\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -2434,7 +3184,7 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"\tTokenKind\x12\x1a\n" +
 	"\x16TOKEN_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eTOKEN_KIND_API\x10\x01\x12\x15\n" +
-	"\x11TOKEN_KIND_WORKER\x10\x022\x8d\x10\n" +
+	"\x11TOKEN_KIND_WORKER\x10\x022\xa4\x16\n" +
 	"\x0fIdentityService\x12g\n" +
 	"\x06SignUp\x12 .tenon.identity.v1.SignUpRequest\x1a!.tenon.identity.v1.SignUpResponse\"\x18\x8a\xb5\x18\x14\n" +
 	"\aaccount\x12\asign_up\x18\x02\x12g\n" +
@@ -2463,7 +3213,19 @@ const file_tenon_identity_v1_identity_proto_rawDesc = "" +
 	"\x10ChangeMemberRole\x12*.tenon.identity.v1.ChangeMemberRoleRequest\x1a+.tenon.identity.v1.ChangeMemberRoleResponse\"\x19\x8a\xb5\x18\x15\n" +
 	"\x06member\x12\vchange_role\x12u\n" +
 	"\fRemoveMember\x12&.tenon.identity.v1.RemoveMemberRequest\x1a'.tenon.identity.v1.RemoveMemberResponse\"\x14\x8a\xb5\x18\x10\n" +
-	"\x06member\x12\x06remove\x12q\n" +
+	"\x06member\x12\x06remove\x12~\n" +
+	"\x10CreateInvitation\x12*.tenon.identity.v1.CreateInvitationRequest\x1a+.tenon.identity.v1.CreateInvitationResponse\"\x11\x8a\xb5\x18\r\n" +
+	"\x06member\x12\x03add\x12\x7f\n" +
+	"\x0fListInvitations\x12).tenon.identity.v1.ListInvitationsRequest\x1a*.tenon.identity.v1.ListInvitationsResponse\"\x15\x8a\xb5\x18\x0e\n" +
+	"\x06member\x12\x04read\x90\x02\x01\x12~\n" +
+	"\x10RevokeInvitation\x12*.tenon.identity.v1.RevokeInvitationRequest\x1a+.tenon.identity.v1.RevokeInvitationResponse\"\x11\x8a\xb5\x18\r\n" +
+	"\x06member\x12\x03add\x12\x8a\x01\n" +
+	"\x0eReadInvitation\x12(.tenon.identity.v1.ReadInvitationRequest\x1a).tenon.identity.v1.ReadInvitationResponse\"#\x8a\xb5\x18\x1c\n" +
+	"\aaccount\x12\x0fread_invitation\x18\x02\x90\x02\x01\x12\x8f\x01\n" +
+	"\x10AcceptInvitation\x12*.tenon.identity.v1.AcceptInvitationRequest\x1a+.tenon.identity.v1.AcceptInvitationResponse\"\"\x8a\xb5\x18\x1e\n" +
+	"\aaccount\x12\x11accept_invitation\x18\x01\x12u\n" +
+	"\fRenameTenant\x12&.tenon.identity.v1.RenameTenantRequest\x1a'.tenon.identity.v1.RenameTenantResponse\"\x14\x8a\xb5\x18\x10\n" +
+	"\x06tenant\x12\x06rename\x12q\n" +
 	"\vCreateToken\x12%.tenon.identity.v1.CreateTokenRequest\x1a&.tenon.identity.v1.CreateTokenResponse\"\x13\x8a\xb5\x18\x0f\n" +
 	"\x05token\x12\x06create\x12o\n" +
 	"\n" +
@@ -2486,7 +3248,7 @@ func file_tenon_identity_v1_identity_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_identity_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tenon_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_tenon_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_tenon_identity_v1_identity_proto_goTypes = []any{
 	(Role)(0),                            // 0: tenon.identity.v1.Role
 	(TokenKind)(0),                       // 1: tenon.identity.v1.TokenKind
@@ -2494,123 +3256,164 @@ var file_tenon_identity_v1_identity_proto_goTypes = []any{
 	(*Tenant)(nil),                       // 3: tenon.identity.v1.Tenant
 	(*Member)(nil),                       // 4: tenon.identity.v1.Member
 	(*Token)(nil),                        // 5: tenon.identity.v1.Token
-	(*Session)(nil),                      // 6: tenon.identity.v1.Session
-	(*SignUpRequest)(nil),                // 7: tenon.identity.v1.SignUpRequest
-	(*SignUpResponse)(nil),               // 8: tenon.identity.v1.SignUpResponse
-	(*SignInRequest)(nil),                // 9: tenon.identity.v1.SignInRequest
-	(*SignInResponse)(nil),               // 10: tenon.identity.v1.SignInResponse
-	(*SignOutRequest)(nil),               // 11: tenon.identity.v1.SignOutRequest
-	(*SignOutResponse)(nil),              // 12: tenon.identity.v1.SignOutResponse
-	(*ListSessionsRequest)(nil),          // 13: tenon.identity.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),         // 14: tenon.identity.v1.ListSessionsResponse
-	(*SignOutSessionRequest)(nil),        // 15: tenon.identity.v1.SignOutSessionRequest
-	(*SignOutSessionResponse)(nil),       // 16: tenon.identity.v1.SignOutSessionResponse
-	(*SignOutOtherSessionsRequest)(nil),  // 17: tenon.identity.v1.SignOutOtherSessionsRequest
-	(*SignOutOtherSessionsResponse)(nil), // 18: tenon.identity.v1.SignOutOtherSessionsResponse
-	(*WhoAmIRequest)(nil),                // 19: tenon.identity.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),               // 20: tenon.identity.v1.WhoAmIResponse
-	(*CreateTenantRequest)(nil),          // 21: tenon.identity.v1.CreateTenantRequest
-	(*CreateTenantResponse)(nil),         // 22: tenon.identity.v1.CreateTenantResponse
-	(*ListTenantsRequest)(nil),           // 23: tenon.identity.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),          // 24: tenon.identity.v1.ListTenantsResponse
-	(*Membership)(nil),                   // 25: tenon.identity.v1.Membership
-	(*GetTenantRequest)(nil),             // 26: tenon.identity.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),            // 27: tenon.identity.v1.GetTenantResponse
-	(*ListMembersRequest)(nil),           // 28: tenon.identity.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),          // 29: tenon.identity.v1.ListMembersResponse
-	(*AddMemberRequest)(nil),             // 30: tenon.identity.v1.AddMemberRequest
-	(*AddMemberResponse)(nil),            // 31: tenon.identity.v1.AddMemberResponse
-	(*ChangeMemberRoleRequest)(nil),      // 32: tenon.identity.v1.ChangeMemberRoleRequest
-	(*ChangeMemberRoleResponse)(nil),     // 33: tenon.identity.v1.ChangeMemberRoleResponse
-	(*RemoveMemberRequest)(nil),          // 34: tenon.identity.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),         // 35: tenon.identity.v1.RemoveMemberResponse
-	(*CreateTokenRequest)(nil),           // 36: tenon.identity.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),          // 37: tenon.identity.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),            // 38: tenon.identity.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),           // 39: tenon.identity.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),           // 40: tenon.identity.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),          // 41: tenon.identity.v1.RevokeTokenResponse
-	(*timestamppb.Timestamp)(nil),        // 42: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),          // 43: google.protobuf.Duration
+	(*Invitation)(nil),                   // 6: tenon.identity.v1.Invitation
+	(*Session)(nil),                      // 7: tenon.identity.v1.Session
+	(*SignUpRequest)(nil),                // 8: tenon.identity.v1.SignUpRequest
+	(*SignUpResponse)(nil),               // 9: tenon.identity.v1.SignUpResponse
+	(*SignInRequest)(nil),                // 10: tenon.identity.v1.SignInRequest
+	(*SignInResponse)(nil),               // 11: tenon.identity.v1.SignInResponse
+	(*SignOutRequest)(nil),               // 12: tenon.identity.v1.SignOutRequest
+	(*SignOutResponse)(nil),              // 13: tenon.identity.v1.SignOutResponse
+	(*ListSessionsRequest)(nil),          // 14: tenon.identity.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),         // 15: tenon.identity.v1.ListSessionsResponse
+	(*SignOutSessionRequest)(nil),        // 16: tenon.identity.v1.SignOutSessionRequest
+	(*SignOutSessionResponse)(nil),       // 17: tenon.identity.v1.SignOutSessionResponse
+	(*SignOutOtherSessionsRequest)(nil),  // 18: tenon.identity.v1.SignOutOtherSessionsRequest
+	(*SignOutOtherSessionsResponse)(nil), // 19: tenon.identity.v1.SignOutOtherSessionsResponse
+	(*WhoAmIRequest)(nil),                // 20: tenon.identity.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),               // 21: tenon.identity.v1.WhoAmIResponse
+	(*CreateTenantRequest)(nil),          // 22: tenon.identity.v1.CreateTenantRequest
+	(*CreateTenantResponse)(nil),         // 23: tenon.identity.v1.CreateTenantResponse
+	(*ListTenantsRequest)(nil),           // 24: tenon.identity.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),          // 25: tenon.identity.v1.ListTenantsResponse
+	(*Membership)(nil),                   // 26: tenon.identity.v1.Membership
+	(*GetTenantRequest)(nil),             // 27: tenon.identity.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),            // 28: tenon.identity.v1.GetTenantResponse
+	(*ListMembersRequest)(nil),           // 29: tenon.identity.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 30: tenon.identity.v1.ListMembersResponse
+	(*AddMemberRequest)(nil),             // 31: tenon.identity.v1.AddMemberRequest
+	(*AddMemberResponse)(nil),            // 32: tenon.identity.v1.AddMemberResponse
+	(*ChangeMemberRoleRequest)(nil),      // 33: tenon.identity.v1.ChangeMemberRoleRequest
+	(*ChangeMemberRoleResponse)(nil),     // 34: tenon.identity.v1.ChangeMemberRoleResponse
+	(*RemoveMemberRequest)(nil),          // 35: tenon.identity.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),         // 36: tenon.identity.v1.RemoveMemberResponse
+	(*CreateTokenRequest)(nil),           // 37: tenon.identity.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),          // 38: tenon.identity.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),            // 39: tenon.identity.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),           // 40: tenon.identity.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),           // 41: tenon.identity.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),          // 42: tenon.identity.v1.RevokeTokenResponse
+	(*CreateInvitationRequest)(nil),      // 43: tenon.identity.v1.CreateInvitationRequest
+	(*CreateInvitationResponse)(nil),     // 44: tenon.identity.v1.CreateInvitationResponse
+	(*ListInvitationsRequest)(nil),       // 45: tenon.identity.v1.ListInvitationsRequest
+	(*ListInvitationsResponse)(nil),      // 46: tenon.identity.v1.ListInvitationsResponse
+	(*RevokeInvitationRequest)(nil),      // 47: tenon.identity.v1.RevokeInvitationRequest
+	(*RevokeInvitationResponse)(nil),     // 48: tenon.identity.v1.RevokeInvitationResponse
+	(*ReadInvitationRequest)(nil),        // 49: tenon.identity.v1.ReadInvitationRequest
+	(*ReadInvitationResponse)(nil),       // 50: tenon.identity.v1.ReadInvitationResponse
+	(*AcceptInvitationRequest)(nil),      // 51: tenon.identity.v1.AcceptInvitationRequest
+	(*AcceptInvitationResponse)(nil),     // 52: tenon.identity.v1.AcceptInvitationResponse
+	(*RenameTenantRequest)(nil),          // 53: tenon.identity.v1.RenameTenantRequest
+	(*RenameTenantResponse)(nil),         // 54: tenon.identity.v1.RenameTenantResponse
+	(*timestamppb.Timestamp)(nil),        // 55: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),          // 56: google.protobuf.Duration
 }
 var file_tenon_identity_v1_identity_proto_depIdxs = []int32{
-	42, // 0: tenon.identity.v1.User.create_time:type_name -> google.protobuf.Timestamp
-	42, // 1: tenon.identity.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
+	55, // 0: tenon.identity.v1.User.create_time:type_name -> google.protobuf.Timestamp
+	55, // 1: tenon.identity.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
 	2,  // 2: tenon.identity.v1.Member.user:type_name -> tenon.identity.v1.User
 	0,  // 3: tenon.identity.v1.Member.role:type_name -> tenon.identity.v1.Role
-	42, // 4: tenon.identity.v1.Member.create_time:type_name -> google.protobuf.Timestamp
+	55, // 4: tenon.identity.v1.Member.create_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: tenon.identity.v1.Token.kind:type_name -> tenon.identity.v1.TokenKind
 	0,  // 6: tenon.identity.v1.Token.role:type_name -> tenon.identity.v1.Role
-	42, // 7: tenon.identity.v1.Token.create_time:type_name -> google.protobuf.Timestamp
-	42, // 8: tenon.identity.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	42, // 9: tenon.identity.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
-	42, // 10: tenon.identity.v1.Session.create_time:type_name -> google.protobuf.Timestamp
-	42, // 11: tenon.identity.v1.Session.last_use_time:type_name -> google.protobuf.Timestamp
-	42, // 12: tenon.identity.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 13: tenon.identity.v1.SignUpResponse.user:type_name -> tenon.identity.v1.User
-	42, // 14: tenon.identity.v1.SignUpResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 15: tenon.identity.v1.SignInResponse.user:type_name -> tenon.identity.v1.User
-	42, // 16: tenon.identity.v1.SignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	6,  // 17: tenon.identity.v1.ListSessionsResponse.sessions:type_name -> tenon.identity.v1.Session
-	2,  // 18: tenon.identity.v1.WhoAmIResponse.user:type_name -> tenon.identity.v1.User
-	5,  // 19: tenon.identity.v1.WhoAmIResponse.token:type_name -> tenon.identity.v1.Token
-	3,  // 20: tenon.identity.v1.WhoAmIResponse.tenant:type_name -> tenon.identity.v1.Tenant
-	0,  // 21: tenon.identity.v1.WhoAmIResponse.role:type_name -> tenon.identity.v1.Role
-	3,  // 22: tenon.identity.v1.CreateTenantResponse.tenant:type_name -> tenon.identity.v1.Tenant
-	25, // 23: tenon.identity.v1.ListTenantsResponse.memberships:type_name -> tenon.identity.v1.Membership
-	3,  // 24: tenon.identity.v1.Membership.tenant:type_name -> tenon.identity.v1.Tenant
-	0,  // 25: tenon.identity.v1.Membership.role:type_name -> tenon.identity.v1.Role
-	3,  // 26: tenon.identity.v1.GetTenantResponse.tenant:type_name -> tenon.identity.v1.Tenant
-	4,  // 27: tenon.identity.v1.ListMembersResponse.members:type_name -> tenon.identity.v1.Member
-	0,  // 28: tenon.identity.v1.AddMemberRequest.role:type_name -> tenon.identity.v1.Role
-	4,  // 29: tenon.identity.v1.AddMemberResponse.member:type_name -> tenon.identity.v1.Member
-	0,  // 30: tenon.identity.v1.ChangeMemberRoleRequest.role:type_name -> tenon.identity.v1.Role
-	4,  // 31: tenon.identity.v1.ChangeMemberRoleResponse.member:type_name -> tenon.identity.v1.Member
-	1,  // 32: tenon.identity.v1.CreateTokenRequest.kind:type_name -> tenon.identity.v1.TokenKind
-	0,  // 33: tenon.identity.v1.CreateTokenRequest.role:type_name -> tenon.identity.v1.Role
-	43, // 34: tenon.identity.v1.CreateTokenRequest.lifetime:type_name -> google.protobuf.Duration
-	5,  // 35: tenon.identity.v1.CreateTokenResponse.token:type_name -> tenon.identity.v1.Token
-	5,  // 36: tenon.identity.v1.ListTokensResponse.tokens:type_name -> tenon.identity.v1.Token
-	5,  // 37: tenon.identity.v1.RevokeTokenResponse.token:type_name -> tenon.identity.v1.Token
-	7,  // 38: tenon.identity.v1.IdentityService.SignUp:input_type -> tenon.identity.v1.SignUpRequest
-	9,  // 39: tenon.identity.v1.IdentityService.SignIn:input_type -> tenon.identity.v1.SignInRequest
-	11, // 40: tenon.identity.v1.IdentityService.SignOut:input_type -> tenon.identity.v1.SignOutRequest
-	13, // 41: tenon.identity.v1.IdentityService.ListSessions:input_type -> tenon.identity.v1.ListSessionsRequest
-	15, // 42: tenon.identity.v1.IdentityService.SignOutSession:input_type -> tenon.identity.v1.SignOutSessionRequest
-	17, // 43: tenon.identity.v1.IdentityService.SignOutOtherSessions:input_type -> tenon.identity.v1.SignOutOtherSessionsRequest
-	19, // 44: tenon.identity.v1.IdentityService.WhoAmI:input_type -> tenon.identity.v1.WhoAmIRequest
-	21, // 45: tenon.identity.v1.IdentityService.CreateTenant:input_type -> tenon.identity.v1.CreateTenantRequest
-	23, // 46: tenon.identity.v1.IdentityService.ListTenants:input_type -> tenon.identity.v1.ListTenantsRequest
-	26, // 47: tenon.identity.v1.IdentityService.GetTenant:input_type -> tenon.identity.v1.GetTenantRequest
-	28, // 48: tenon.identity.v1.IdentityService.ListMembers:input_type -> tenon.identity.v1.ListMembersRequest
-	30, // 49: tenon.identity.v1.IdentityService.AddMember:input_type -> tenon.identity.v1.AddMemberRequest
-	32, // 50: tenon.identity.v1.IdentityService.ChangeMemberRole:input_type -> tenon.identity.v1.ChangeMemberRoleRequest
-	34, // 51: tenon.identity.v1.IdentityService.RemoveMember:input_type -> tenon.identity.v1.RemoveMemberRequest
-	36, // 52: tenon.identity.v1.IdentityService.CreateToken:input_type -> tenon.identity.v1.CreateTokenRequest
-	38, // 53: tenon.identity.v1.IdentityService.ListTokens:input_type -> tenon.identity.v1.ListTokensRequest
-	40, // 54: tenon.identity.v1.IdentityService.RevokeToken:input_type -> tenon.identity.v1.RevokeTokenRequest
-	8,  // 55: tenon.identity.v1.IdentityService.SignUp:output_type -> tenon.identity.v1.SignUpResponse
-	10, // 56: tenon.identity.v1.IdentityService.SignIn:output_type -> tenon.identity.v1.SignInResponse
-	12, // 57: tenon.identity.v1.IdentityService.SignOut:output_type -> tenon.identity.v1.SignOutResponse
-	14, // 58: tenon.identity.v1.IdentityService.ListSessions:output_type -> tenon.identity.v1.ListSessionsResponse
-	16, // 59: tenon.identity.v1.IdentityService.SignOutSession:output_type -> tenon.identity.v1.SignOutSessionResponse
-	18, // 60: tenon.identity.v1.IdentityService.SignOutOtherSessions:output_type -> tenon.identity.v1.SignOutOtherSessionsResponse
-	20, // 61: tenon.identity.v1.IdentityService.WhoAmI:output_type -> tenon.identity.v1.WhoAmIResponse
-	22, // 62: tenon.identity.v1.IdentityService.CreateTenant:output_type -> tenon.identity.v1.CreateTenantResponse
-	24, // 63: tenon.identity.v1.IdentityService.ListTenants:output_type -> tenon.identity.v1.ListTenantsResponse
-	27, // 64: tenon.identity.v1.IdentityService.GetTenant:output_type -> tenon.identity.v1.GetTenantResponse
-	29, // 65: tenon.identity.v1.IdentityService.ListMembers:output_type -> tenon.identity.v1.ListMembersResponse
-	31, // 66: tenon.identity.v1.IdentityService.AddMember:output_type -> tenon.identity.v1.AddMemberResponse
-	33, // 67: tenon.identity.v1.IdentityService.ChangeMemberRole:output_type -> tenon.identity.v1.ChangeMemberRoleResponse
-	35, // 68: tenon.identity.v1.IdentityService.RemoveMember:output_type -> tenon.identity.v1.RemoveMemberResponse
-	37, // 69: tenon.identity.v1.IdentityService.CreateToken:output_type -> tenon.identity.v1.CreateTokenResponse
-	39, // 70: tenon.identity.v1.IdentityService.ListTokens:output_type -> tenon.identity.v1.ListTokensResponse
-	41, // 71: tenon.identity.v1.IdentityService.RevokeToken:output_type -> tenon.identity.v1.RevokeTokenResponse
-	55, // [55:72] is the sub-list for method output_type
-	38, // [38:55] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	55, // 7: tenon.identity.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	55, // 8: tenon.identity.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	55, // 9: tenon.identity.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
+	55, // 10: tenon.identity.v1.Token.last_use_time:type_name -> google.protobuf.Timestamp
+	0,  // 11: tenon.identity.v1.Invitation.role:type_name -> tenon.identity.v1.Role
+	55, // 12: tenon.identity.v1.Invitation.create_time:type_name -> google.protobuf.Timestamp
+	55, // 13: tenon.identity.v1.Invitation.expire_time:type_name -> google.protobuf.Timestamp
+	55, // 14: tenon.identity.v1.Invitation.accept_time:type_name -> google.protobuf.Timestamp
+	55, // 15: tenon.identity.v1.Invitation.revoke_time:type_name -> google.protobuf.Timestamp
+	55, // 16: tenon.identity.v1.Session.create_time:type_name -> google.protobuf.Timestamp
+	55, // 17: tenon.identity.v1.Session.last_use_time:type_name -> google.protobuf.Timestamp
+	55, // 18: tenon.identity.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 19: tenon.identity.v1.SignUpResponse.user:type_name -> tenon.identity.v1.User
+	55, // 20: tenon.identity.v1.SignUpResponse.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 21: tenon.identity.v1.SignInResponse.user:type_name -> tenon.identity.v1.User
+	55, // 22: tenon.identity.v1.SignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	7,  // 23: tenon.identity.v1.ListSessionsResponse.sessions:type_name -> tenon.identity.v1.Session
+	2,  // 24: tenon.identity.v1.WhoAmIResponse.user:type_name -> tenon.identity.v1.User
+	5,  // 25: tenon.identity.v1.WhoAmIResponse.token:type_name -> tenon.identity.v1.Token
+	3,  // 26: tenon.identity.v1.WhoAmIResponse.tenant:type_name -> tenon.identity.v1.Tenant
+	0,  // 27: tenon.identity.v1.WhoAmIResponse.role:type_name -> tenon.identity.v1.Role
+	3,  // 28: tenon.identity.v1.CreateTenantResponse.tenant:type_name -> tenon.identity.v1.Tenant
+	26, // 29: tenon.identity.v1.ListTenantsResponse.memberships:type_name -> tenon.identity.v1.Membership
+	3,  // 30: tenon.identity.v1.Membership.tenant:type_name -> tenon.identity.v1.Tenant
+	0,  // 31: tenon.identity.v1.Membership.role:type_name -> tenon.identity.v1.Role
+	3,  // 32: tenon.identity.v1.GetTenantResponse.tenant:type_name -> tenon.identity.v1.Tenant
+	4,  // 33: tenon.identity.v1.ListMembersResponse.members:type_name -> tenon.identity.v1.Member
+	0,  // 34: tenon.identity.v1.AddMemberRequest.role:type_name -> tenon.identity.v1.Role
+	4,  // 35: tenon.identity.v1.AddMemberResponse.member:type_name -> tenon.identity.v1.Member
+	0,  // 36: tenon.identity.v1.ChangeMemberRoleRequest.role:type_name -> tenon.identity.v1.Role
+	4,  // 37: tenon.identity.v1.ChangeMemberRoleResponse.member:type_name -> tenon.identity.v1.Member
+	1,  // 38: tenon.identity.v1.CreateTokenRequest.kind:type_name -> tenon.identity.v1.TokenKind
+	0,  // 39: tenon.identity.v1.CreateTokenRequest.role:type_name -> tenon.identity.v1.Role
+	56, // 40: tenon.identity.v1.CreateTokenRequest.lifetime:type_name -> google.protobuf.Duration
+	5,  // 41: tenon.identity.v1.CreateTokenResponse.token:type_name -> tenon.identity.v1.Token
+	5,  // 42: tenon.identity.v1.ListTokensResponse.tokens:type_name -> tenon.identity.v1.Token
+	5,  // 43: tenon.identity.v1.RevokeTokenResponse.token:type_name -> tenon.identity.v1.Token
+	0,  // 44: tenon.identity.v1.CreateInvitationRequest.role:type_name -> tenon.identity.v1.Role
+	56, // 45: tenon.identity.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
+	6,  // 46: tenon.identity.v1.CreateInvitationResponse.invitation:type_name -> tenon.identity.v1.Invitation
+	6,  // 47: tenon.identity.v1.ListInvitationsResponse.invitations:type_name -> tenon.identity.v1.Invitation
+	6,  // 48: tenon.identity.v1.RevokeInvitationResponse.invitation:type_name -> tenon.identity.v1.Invitation
+	3,  // 49: tenon.identity.v1.ReadInvitationResponse.tenant:type_name -> tenon.identity.v1.Tenant
+	6,  // 50: tenon.identity.v1.ReadInvitationResponse.invitation:type_name -> tenon.identity.v1.Invitation
+	3,  // 51: tenon.identity.v1.AcceptInvitationResponse.tenant:type_name -> tenon.identity.v1.Tenant
+	0,  // 52: tenon.identity.v1.AcceptInvitationResponse.role:type_name -> tenon.identity.v1.Role
+	3,  // 53: tenon.identity.v1.RenameTenantResponse.tenant:type_name -> tenon.identity.v1.Tenant
+	8,  // 54: tenon.identity.v1.IdentityService.SignUp:input_type -> tenon.identity.v1.SignUpRequest
+	10, // 55: tenon.identity.v1.IdentityService.SignIn:input_type -> tenon.identity.v1.SignInRequest
+	12, // 56: tenon.identity.v1.IdentityService.SignOut:input_type -> tenon.identity.v1.SignOutRequest
+	14, // 57: tenon.identity.v1.IdentityService.ListSessions:input_type -> tenon.identity.v1.ListSessionsRequest
+	16, // 58: tenon.identity.v1.IdentityService.SignOutSession:input_type -> tenon.identity.v1.SignOutSessionRequest
+	18, // 59: tenon.identity.v1.IdentityService.SignOutOtherSessions:input_type -> tenon.identity.v1.SignOutOtherSessionsRequest
+	20, // 60: tenon.identity.v1.IdentityService.WhoAmI:input_type -> tenon.identity.v1.WhoAmIRequest
+	22, // 61: tenon.identity.v1.IdentityService.CreateTenant:input_type -> tenon.identity.v1.CreateTenantRequest
+	24, // 62: tenon.identity.v1.IdentityService.ListTenants:input_type -> tenon.identity.v1.ListTenantsRequest
+	27, // 63: tenon.identity.v1.IdentityService.GetTenant:input_type -> tenon.identity.v1.GetTenantRequest
+	29, // 64: tenon.identity.v1.IdentityService.ListMembers:input_type -> tenon.identity.v1.ListMembersRequest
+	31, // 65: tenon.identity.v1.IdentityService.AddMember:input_type -> tenon.identity.v1.AddMemberRequest
+	33, // 66: tenon.identity.v1.IdentityService.ChangeMemberRole:input_type -> tenon.identity.v1.ChangeMemberRoleRequest
+	35, // 67: tenon.identity.v1.IdentityService.RemoveMember:input_type -> tenon.identity.v1.RemoveMemberRequest
+	43, // 68: tenon.identity.v1.IdentityService.CreateInvitation:input_type -> tenon.identity.v1.CreateInvitationRequest
+	45, // 69: tenon.identity.v1.IdentityService.ListInvitations:input_type -> tenon.identity.v1.ListInvitationsRequest
+	47, // 70: tenon.identity.v1.IdentityService.RevokeInvitation:input_type -> tenon.identity.v1.RevokeInvitationRequest
+	49, // 71: tenon.identity.v1.IdentityService.ReadInvitation:input_type -> tenon.identity.v1.ReadInvitationRequest
+	51, // 72: tenon.identity.v1.IdentityService.AcceptInvitation:input_type -> tenon.identity.v1.AcceptInvitationRequest
+	53, // 73: tenon.identity.v1.IdentityService.RenameTenant:input_type -> tenon.identity.v1.RenameTenantRequest
+	37, // 74: tenon.identity.v1.IdentityService.CreateToken:input_type -> tenon.identity.v1.CreateTokenRequest
+	39, // 75: tenon.identity.v1.IdentityService.ListTokens:input_type -> tenon.identity.v1.ListTokensRequest
+	41, // 76: tenon.identity.v1.IdentityService.RevokeToken:input_type -> tenon.identity.v1.RevokeTokenRequest
+	9,  // 77: tenon.identity.v1.IdentityService.SignUp:output_type -> tenon.identity.v1.SignUpResponse
+	11, // 78: tenon.identity.v1.IdentityService.SignIn:output_type -> tenon.identity.v1.SignInResponse
+	13, // 79: tenon.identity.v1.IdentityService.SignOut:output_type -> tenon.identity.v1.SignOutResponse
+	15, // 80: tenon.identity.v1.IdentityService.ListSessions:output_type -> tenon.identity.v1.ListSessionsResponse
+	17, // 81: tenon.identity.v1.IdentityService.SignOutSession:output_type -> tenon.identity.v1.SignOutSessionResponse
+	19, // 82: tenon.identity.v1.IdentityService.SignOutOtherSessions:output_type -> tenon.identity.v1.SignOutOtherSessionsResponse
+	21, // 83: tenon.identity.v1.IdentityService.WhoAmI:output_type -> tenon.identity.v1.WhoAmIResponse
+	23, // 84: tenon.identity.v1.IdentityService.CreateTenant:output_type -> tenon.identity.v1.CreateTenantResponse
+	25, // 85: tenon.identity.v1.IdentityService.ListTenants:output_type -> tenon.identity.v1.ListTenantsResponse
+	28, // 86: tenon.identity.v1.IdentityService.GetTenant:output_type -> tenon.identity.v1.GetTenantResponse
+	30, // 87: tenon.identity.v1.IdentityService.ListMembers:output_type -> tenon.identity.v1.ListMembersResponse
+	32, // 88: tenon.identity.v1.IdentityService.AddMember:output_type -> tenon.identity.v1.AddMemberResponse
+	34, // 89: tenon.identity.v1.IdentityService.ChangeMemberRole:output_type -> tenon.identity.v1.ChangeMemberRoleResponse
+	36, // 90: tenon.identity.v1.IdentityService.RemoveMember:output_type -> tenon.identity.v1.RemoveMemberResponse
+	44, // 91: tenon.identity.v1.IdentityService.CreateInvitation:output_type -> tenon.identity.v1.CreateInvitationResponse
+	46, // 92: tenon.identity.v1.IdentityService.ListInvitations:output_type -> tenon.identity.v1.ListInvitationsResponse
+	48, // 93: tenon.identity.v1.IdentityService.RevokeInvitation:output_type -> tenon.identity.v1.RevokeInvitationResponse
+	50, // 94: tenon.identity.v1.IdentityService.ReadInvitation:output_type -> tenon.identity.v1.ReadInvitationResponse
+	52, // 95: tenon.identity.v1.IdentityService.AcceptInvitation:output_type -> tenon.identity.v1.AcceptInvitationResponse
+	54, // 96: tenon.identity.v1.IdentityService.RenameTenant:output_type -> tenon.identity.v1.RenameTenantResponse
+	38, // 97: tenon.identity.v1.IdentityService.CreateToken:output_type -> tenon.identity.v1.CreateTokenResponse
+	40, // 98: tenon.identity.v1.IdentityService.ListTokens:output_type -> tenon.identity.v1.ListTokensResponse
+	42, // 99: tenon.identity.v1.IdentityService.RevokeToken:output_type -> tenon.identity.v1.RevokeTokenResponse
+	77, // [77:100] is the sub-list for method output_type
+	54, // [54:77] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_tenon_identity_v1_identity_proto_init() }
@@ -2624,7 +3427,7 @@ func file_tenon_identity_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_identity_v1_identity_proto_rawDesc), len(file_tenon_identity_v1_identity_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   40,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -72,6 +72,24 @@ const (
 	// IdentityServiceRemoveMemberProcedure is the fully-qualified name of the IdentityService's
 	// RemoveMember RPC.
 	IdentityServiceRemoveMemberProcedure = "/tenon.identity.v1.IdentityService/RemoveMember"
+	// IdentityServiceCreateInvitationProcedure is the fully-qualified name of the IdentityService's
+	// CreateInvitation RPC.
+	IdentityServiceCreateInvitationProcedure = "/tenon.identity.v1.IdentityService/CreateInvitation"
+	// IdentityServiceListInvitationsProcedure is the fully-qualified name of the IdentityService's
+	// ListInvitations RPC.
+	IdentityServiceListInvitationsProcedure = "/tenon.identity.v1.IdentityService/ListInvitations"
+	// IdentityServiceRevokeInvitationProcedure is the fully-qualified name of the IdentityService's
+	// RevokeInvitation RPC.
+	IdentityServiceRevokeInvitationProcedure = "/tenon.identity.v1.IdentityService/RevokeInvitation"
+	// IdentityServiceReadInvitationProcedure is the fully-qualified name of the IdentityService's
+	// ReadInvitation RPC.
+	IdentityServiceReadInvitationProcedure = "/tenon.identity.v1.IdentityService/ReadInvitation"
+	// IdentityServiceAcceptInvitationProcedure is the fully-qualified name of the IdentityService's
+	// AcceptInvitation RPC.
+	IdentityServiceAcceptInvitationProcedure = "/tenon.identity.v1.IdentityService/AcceptInvitation"
+	// IdentityServiceRenameTenantProcedure is the fully-qualified name of the IdentityService's
+	// RenameTenant RPC.
+	IdentityServiceRenameTenantProcedure = "/tenon.identity.v1.IdentityService/RenameTenant"
 	// IdentityServiceCreateTokenProcedure is the fully-qualified name of the IdentityService's
 	// CreateToken RPC.
 	IdentityServiceCreateTokenProcedure = "/tenon.identity.v1.IdentityService/CreateToken"
@@ -119,6 +137,20 @@ type IdentityServiceClient interface {
 	// RemoveMember takes a member out of the tenant, with the effects and errors of ChangeMemberRole. Tokens that the member made are the tenant's
 	// and stay good: ListTokens names each one's creator.
 	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
+	// CreateInvitation makes a link's token that makes whoever accepts it a member, once. The token is in the answer and nowhere else. PermissionDenied
+	// for a role that allows more than the caller's own; ResourceExhausted with 200 open invitations.
+	CreateInvitation(context.Context, *v1.CreateInvitationRequest) (*v1.CreateInvitationResponse, error)
+	// ListInvitations lists the tenant's invitations, newest first: open, accepted, revoked and expired ones.
+	ListInvitations(context.Context, *v1.ListInvitationsRequest) (*v1.ListInvitationsResponse, error)
+	// RevokeInvitation makes an invitation useless; revoking twice is fine. FailedPrecondition for one that was accepted: remove the member instead.
+	RevokeInvitation(context.Context, *v1.RevokeInvitationRequest) (*v1.RevokeInvitationResponse, error)
+	// ReadInvitation tells whoever has an invitation's token what it is to. NotFound for a token that nobody made.
+	ReadInvitation(context.Context, *v1.ReadInvitationRequest) (*v1.ReadInvitationResponse, error)
+	// AcceptInvitation makes the signed-in user a member of the invitation's tenant. Errors: NotFound for a token that nobody made; FailedPrecondition
+	// for one that was accepted, revoked or has expired; AlreadyExists, with the invitation unused, for a member; ResourceExhausted when the tenant is full.
+	AcceptInvitation(context.Context, *v1.AcceptInvitationRequest) (*v1.AcceptInvitationResponse, error)
+	// RenameTenant changes the tenant's display name; its slug stays.
+	RenameTenant(context.Context, *v1.RenameTenantRequest) (*v1.RenameTenantResponse, error)
 	// CreateToken makes an API token or a worker token. The token itself is in the answer and nowhere else.
 	// PermissionDenied when the role asked for allows more than the caller's own.
 	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
@@ -228,6 +260,44 @@ func NewIdentityServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(identityServiceMethods.ByName("RemoveMember")),
 			connect.WithClientOptions(opts...),
 		),
+		createInvitation: connect.NewClient[v1.CreateInvitationRequest, v1.CreateInvitationResponse](
+			httpClient,
+			baseURL+IdentityServiceCreateInvitationProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("CreateInvitation")),
+			connect.WithClientOptions(opts...),
+		),
+		listInvitations: connect.NewClient[v1.ListInvitationsRequest, v1.ListInvitationsResponse](
+			httpClient,
+			baseURL+IdentityServiceListInvitationsProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("ListInvitations")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		revokeInvitation: connect.NewClient[v1.RevokeInvitationRequest, v1.RevokeInvitationResponse](
+			httpClient,
+			baseURL+IdentityServiceRevokeInvitationProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("RevokeInvitation")),
+			connect.WithClientOptions(opts...),
+		),
+		readInvitation: connect.NewClient[v1.ReadInvitationRequest, v1.ReadInvitationResponse](
+			httpClient,
+			baseURL+IdentityServiceReadInvitationProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("ReadInvitation")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		acceptInvitation: connect.NewClient[v1.AcceptInvitationRequest, v1.AcceptInvitationResponse](
+			httpClient,
+			baseURL+IdentityServiceAcceptInvitationProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("AcceptInvitation")),
+			connect.WithClientOptions(opts...),
+		),
+		renameTenant: connect.NewClient[v1.RenameTenantRequest, v1.RenameTenantResponse](
+			httpClient,
+			baseURL+IdentityServiceRenameTenantProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("RenameTenant")),
+			connect.WithClientOptions(opts...),
+		),
 		createToken: connect.NewClient[v1.CreateTokenRequest, v1.CreateTokenResponse](
 			httpClient,
 			baseURL+IdentityServiceCreateTokenProcedure,
@@ -266,6 +336,12 @@ type identityServiceClient struct {
 	addMember            *connect.Client[v1.AddMemberRequest, v1.AddMemberResponse]
 	changeMemberRole     *connect.Client[v1.ChangeMemberRoleRequest, v1.ChangeMemberRoleResponse]
 	removeMember         *connect.Client[v1.RemoveMemberRequest, v1.RemoveMemberResponse]
+	createInvitation     *connect.Client[v1.CreateInvitationRequest, v1.CreateInvitationResponse]
+	listInvitations      *connect.Client[v1.ListInvitationsRequest, v1.ListInvitationsResponse]
+	revokeInvitation     *connect.Client[v1.RevokeInvitationRequest, v1.RevokeInvitationResponse]
+	readInvitation       *connect.Client[v1.ReadInvitationRequest, v1.ReadInvitationResponse]
+	acceptInvitation     *connect.Client[v1.AcceptInvitationRequest, v1.AcceptInvitationResponse]
+	renameTenant         *connect.Client[v1.RenameTenantRequest, v1.RenameTenantResponse]
 	createToken          *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
 	listTokens           *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
 	revokeToken          *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
@@ -397,6 +473,60 @@ func (c *identityServiceClient) RemoveMember(ctx context.Context, req *v1.Remove
 	return nil, err
 }
 
+// CreateInvitation calls tenon.identity.v1.IdentityService.CreateInvitation.
+func (c *identityServiceClient) CreateInvitation(ctx context.Context, req *v1.CreateInvitationRequest) (*v1.CreateInvitationResponse, error) {
+	response, err := c.createInvitation.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListInvitations calls tenon.identity.v1.IdentityService.ListInvitations.
+func (c *identityServiceClient) ListInvitations(ctx context.Context, req *v1.ListInvitationsRequest) (*v1.ListInvitationsResponse, error) {
+	response, err := c.listInvitations.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeInvitation calls tenon.identity.v1.IdentityService.RevokeInvitation.
+func (c *identityServiceClient) RevokeInvitation(ctx context.Context, req *v1.RevokeInvitationRequest) (*v1.RevokeInvitationResponse, error) {
+	response, err := c.revokeInvitation.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ReadInvitation calls tenon.identity.v1.IdentityService.ReadInvitation.
+func (c *identityServiceClient) ReadInvitation(ctx context.Context, req *v1.ReadInvitationRequest) (*v1.ReadInvitationResponse, error) {
+	response, err := c.readInvitation.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// AcceptInvitation calls tenon.identity.v1.IdentityService.AcceptInvitation.
+func (c *identityServiceClient) AcceptInvitation(ctx context.Context, req *v1.AcceptInvitationRequest) (*v1.AcceptInvitationResponse, error) {
+	response, err := c.acceptInvitation.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RenameTenant calls tenon.identity.v1.IdentityService.RenameTenant.
+func (c *identityServiceClient) RenameTenant(ctx context.Context, req *v1.RenameTenantRequest) (*v1.RenameTenantResponse, error) {
+	response, err := c.renameTenant.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // CreateToken calls tenon.identity.v1.IdentityService.CreateToken.
 func (c *identityServiceClient) CreateToken(ctx context.Context, req *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error) {
 	response, err := c.createToken.CallUnary(ctx, connect.NewRequest(req))
@@ -460,6 +590,20 @@ type IdentityServiceHandler interface {
 	// RemoveMember takes a member out of the tenant, with the effects and errors of ChangeMemberRole. Tokens that the member made are the tenant's
 	// and stay good: ListTokens names each one's creator.
 	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
+	// CreateInvitation makes a link's token that makes whoever accepts it a member, once. The token is in the answer and nowhere else. PermissionDenied
+	// for a role that allows more than the caller's own; ResourceExhausted with 200 open invitations.
+	CreateInvitation(context.Context, *v1.CreateInvitationRequest) (*v1.CreateInvitationResponse, error)
+	// ListInvitations lists the tenant's invitations, newest first: open, accepted, revoked and expired ones.
+	ListInvitations(context.Context, *v1.ListInvitationsRequest) (*v1.ListInvitationsResponse, error)
+	// RevokeInvitation makes an invitation useless; revoking twice is fine. FailedPrecondition for one that was accepted: remove the member instead.
+	RevokeInvitation(context.Context, *v1.RevokeInvitationRequest) (*v1.RevokeInvitationResponse, error)
+	// ReadInvitation tells whoever has an invitation's token what it is to. NotFound for a token that nobody made.
+	ReadInvitation(context.Context, *v1.ReadInvitationRequest) (*v1.ReadInvitationResponse, error)
+	// AcceptInvitation makes the signed-in user a member of the invitation's tenant. Errors: NotFound for a token that nobody made; FailedPrecondition
+	// for one that was accepted, revoked or has expired; AlreadyExists, with the invitation unused, for a member; ResourceExhausted when the tenant is full.
+	AcceptInvitation(context.Context, *v1.AcceptInvitationRequest) (*v1.AcceptInvitationResponse, error)
+	// RenameTenant changes the tenant's display name; its slug stays.
+	RenameTenant(context.Context, *v1.RenameTenantRequest) (*v1.RenameTenantResponse, error)
 	// CreateToken makes an API token or a worker token. The token itself is in the answer and nowhere else.
 	// PermissionDenied when the role asked for allows more than the caller's own.
 	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
@@ -565,6 +709,44 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 		connect.WithSchema(identityServiceMethods.ByName("RemoveMember")),
 		connect.WithHandlerOptions(opts...),
 	)
+	identityServiceCreateInvitationHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceCreateInvitationProcedure,
+		svc.CreateInvitation,
+		connect.WithSchema(identityServiceMethods.ByName("CreateInvitation")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceListInvitationsHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceListInvitationsProcedure,
+		svc.ListInvitations,
+		connect.WithSchema(identityServiceMethods.ByName("ListInvitations")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceRevokeInvitationHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceRevokeInvitationProcedure,
+		svc.RevokeInvitation,
+		connect.WithSchema(identityServiceMethods.ByName("RevokeInvitation")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceReadInvitationHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceReadInvitationProcedure,
+		svc.ReadInvitation,
+		connect.WithSchema(identityServiceMethods.ByName("ReadInvitation")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceAcceptInvitationHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceAcceptInvitationProcedure,
+		svc.AcceptInvitation,
+		connect.WithSchema(identityServiceMethods.ByName("AcceptInvitation")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceRenameTenantHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceRenameTenantProcedure,
+		svc.RenameTenant,
+		connect.WithSchema(identityServiceMethods.ByName("RenameTenant")),
+		connect.WithHandlerOptions(opts...),
+	)
 	identityServiceCreateTokenHandler := connect.NewUnaryHandlerSimple(
 		IdentityServiceCreateTokenProcedure,
 		svc.CreateToken,
@@ -614,6 +796,18 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 			identityServiceChangeMemberRoleHandler.ServeHTTP(w, r)
 		case IdentityServiceRemoveMemberProcedure:
 			identityServiceRemoveMemberHandler.ServeHTTP(w, r)
+		case IdentityServiceCreateInvitationProcedure:
+			identityServiceCreateInvitationHandler.ServeHTTP(w, r)
+		case IdentityServiceListInvitationsProcedure:
+			identityServiceListInvitationsHandler.ServeHTTP(w, r)
+		case IdentityServiceRevokeInvitationProcedure:
+			identityServiceRevokeInvitationHandler.ServeHTTP(w, r)
+		case IdentityServiceReadInvitationProcedure:
+			identityServiceReadInvitationHandler.ServeHTTP(w, r)
+		case IdentityServiceAcceptInvitationProcedure:
+			identityServiceAcceptInvitationHandler.ServeHTTP(w, r)
+		case IdentityServiceRenameTenantProcedure:
+			identityServiceRenameTenantHandler.ServeHTTP(w, r)
 		case IdentityServiceCreateTokenProcedure:
 			identityServiceCreateTokenHandler.ServeHTTP(w, r)
 		case IdentityServiceListTokensProcedure:
@@ -683,6 +877,30 @@ func (UnimplementedIdentityServiceHandler) ChangeMemberRole(context.Context, *v1
 
 func (UnimplementedIdentityServiceHandler) RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.RemoveMember is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) CreateInvitation(context.Context, *v1.CreateInvitationRequest) (*v1.CreateInvitationResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.CreateInvitation is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) ListInvitations(context.Context, *v1.ListInvitationsRequest) (*v1.ListInvitationsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.ListInvitations is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) RevokeInvitation(context.Context, *v1.RevokeInvitationRequest) (*v1.RevokeInvitationResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.RevokeInvitation is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) ReadInvitation(context.Context, *v1.ReadInvitationRequest) (*v1.ReadInvitationResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.ReadInvitation is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) AcceptInvitation(context.Context, *v1.AcceptInvitationRequest) (*v1.AcceptInvitationResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.AcceptInvitation is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) RenameTenant(context.Context, *v1.RenameTenantRequest) (*v1.RenameTenantResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.identity.v1.IdentityService.RenameTenant is not implemented"))
 }
 
 func (UnimplementedIdentityServiceHandler) CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error) {
