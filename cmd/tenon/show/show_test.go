@@ -34,7 +34,7 @@ func TestYAML(t *testing.T) {
 	if err := show.Document(&out, show.YAML, message); err != nil {
 		t.Fatal(err)
 	}
-	want := "id: \"yes\"\nworkflow: \"1.5\"\ninput:\n  text: \"<\\U0001F600>\"\n  lines: |-\n    a\n    b\n  none: []\n  n: 12345678901234567890\n  ok: true\n  \"no\": null\nrevision: \"7\"\n"
+	want := "id: \"yes\"\nworkflow: \"1.5\"\ninput:\n  text: \"<\\U0001F600>\"\n  lines: |-\n    a\n    b\n  none: []\n  \"n\": 12345678901234567890\n  ok: true\n  \"no\": null\nrevision: \"7\"\n"
 	if out.String() != want {
 		t.Errorf("got  %s\nwant %s", out.String(), want)
 	}
