@@ -12,6 +12,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/tenon-run/tenon/proto/tenon/identity/v1/identityv1connect"
 	"github.com/tenon-run/tenon/proto/tenon/registry/v1/registryv1connect"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	"github.com/tenon-run/tenon/proto/tenon/runs/v1/runsv1connect"
@@ -24,7 +25,9 @@ type Client struct {
 	log      *slog.Logger
 	runs     runsv1connect.RunServiceClient
 	registry registryv1connect.RegistryServiceClient
+	identity identityv1connect.IdentityServiceClient
 	workers  workersv1connect.WorkerServiceClient
+	admin    workersv1connect.WorkerAdminServiceClient
 	triggers *gatherer[*pendingTrigger]
 
 	// alive ends when the client is closed.
@@ -48,7 +51,7 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	common := []connect.ClientOption{
-		connect.WithInterceptors(credentials{bearer: "Bearer " + cfg.token, tenant: cfg.tenant}),
+		connect.WithInterceptors(credentialsOf(&cfg)),
 		connect.WithReadMaxBytes(maxReadBytes),
 		// Many small messages over a short way: compressing them took a tenth of the server's time.
 		connect.WithAcceptCompression("gzip", nil, nil),
@@ -57,7 +60,9 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 		cfg: cfg, log: cfg.logger,
 		runs:     runsv1connect.NewRunServiceClient(doer, cfg.address, common...),
 		registry: registryv1connect.NewRegistryServiceClient(doer, cfg.address, common...),
+		identity: identityv1connect.NewIdentityServiceClient(doer, cfg.address, common...),
 		workers:  workersv1connect.NewWorkerServiceClient(doer, cfg.address, common...),
+		admin:    workersv1connect.NewWorkerAdminServiceClient(doer, cfg.address, common...),
 	}
 	c.alive, c.die = context.WithCancelCause(context.Background())
 	c.triggers = newTriggerGatherer(c)
@@ -81,6 +86,15 @@ func (c *Client) Runs() runsv1connect.RunServiceClient { return c.runs }
 
 // Registry is the generated client of RegistryService.
 func (c *Client) Registry() registryv1connect.RegistryServiceClient { return c.registry }
+
+// Identity is the generated client of IdentityService.
+func (c *Client) Identity() identityv1connect.IdentityServiceClient { return c.identity }
+
+// WorkerAdmin is the generated client of WorkerAdminService.
+func (c *Client) WorkerAdmin() workersv1connect.WorkerAdminServiceClient { return c.admin }
+
+// Address is the server's address as the client found it: from its option, the environment or the token, without a slash at its end.
+func (c *Client) Address() string { return c.cfg.address }
 
 // GetRun reads a run with its tasks.
 func (c *Client) GetRun(ctx context.Context, id string) (*runsv1.Run, error) {
@@ -180,12 +194,25 @@ func transient(err error) bool {
 	}
 }
 
-// credentials adds the token to every request.
+// credentials adds the token, if there is one, to every request, and says who calls.
 type credentials struct {
-	bearer, tenant string
+	bearer, tenant, userAgent string
+}
+
+func credentialsOf(cfg *clientConfig) credentials {
+	if cfg.token == "" {
+		return credentials{userAgent: cfg.userAgent}
+	}
+	return credentials{bearer: "Bearer " + cfg.token, tenant: cfg.tenant, userAgent: cfg.userAgent}
 }
 
 func (a credentials) set(h http.Header) {
+	if a.userAgent != "" {
+		h.Set("User-Agent", a.userAgent)
+	}
+	if a.bearer == "" {
+		return
+	}
 	h.Set("Authorization", a.bearer)
 	if a.tenant != "" {
 		h.Set("Tenon-Tenant", a.tenant)

@@ -42,6 +42,10 @@ func TestConfiguration(t *testing.T) {
 			env:  map[string]string{"TENON_CLIENT_TOKEN": "t", "TENON_CLIENT_ADDRESS": "http://other.test"},
 			opts: []ClientOption{WithAddress("https://third.test")}, want: "https://third.test",
 		},
+		"no token wanted": {opts: []ClientOption{WithoutToken(), WithAddress("http://a.test/")}, want: "http://a.test"},
+		"no token wanted, no address": {
+			env: map[string]string{"TENON_CLIENT_TOKEN": "h." + claim + ".s"}, opts: []ClientOption{WithoutToken()}, want: "TENON_CLIENT_ADDRESS",
+		},
 		"no scheme":      {opts: []ClientOption{WithToken("t"), WithAddress("localhost:8080")}, want: "no http:// or https:// address"},
 		"CA without TLS": {opts: []ClientOption{WithToken("t"), WithAddress("http://a.test"), WithTLSRootCAFile("ca.pem")}, want: "is not https://"},
 		"no CA file": {
@@ -61,8 +65,11 @@ func TestConfiguration(t *testing.T) {
 				return
 			}
 			defer client.Close()
-			if client.cfg.address != c.want {
-				t.Errorf("got %s, want %s", client.cfg.address, c.want)
+			if got := credentialsOf(&client.cfg).bearer; client.cfg.anonymous && got != "" {
+				t.Errorf("a client without a token sends %q", got)
+			}
+			if client.Address() != c.want {
+				t.Errorf("got %s, want %s", client.Address(), c.want)
 			}
 		})
 	}

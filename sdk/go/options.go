@@ -20,10 +20,12 @@ type ClientOption func(*clientConfig)
 
 type clientConfig struct {
 	token       string
+	anonymous   bool
 	address     string
 	tenant      string
 	rootCAFile  string
 	serverName  string
+	userAgent   string
 	callTimeout time.Duration
 	logger      *slog.Logger
 	transport   http.RoundTripper
@@ -32,6 +34,9 @@ type clientConfig struct {
 
 // WithToken sets the API or worker token. Environment: TENON_CLIENT_TOKEN. Required.
 func WithToken(token string) ClientOption { return func(c *clientConfig) { c.token = token } }
+
+// WithoutToken makes a client for the calls that need none, SignUp and SignIn, whatever TENON_CLIENT_TOKEN says. It needs an address.
+func WithoutToken() ClientOption { return func(c *clientConfig) { c.anonymous = true } }
 
 // WithAddress sets the server's address, for example "http://127.0.0.1:8080" or "https://tenon.example.com".
 // Environment: TENON_CLIENT_ADDRESS. Default: the address that the token carries.
@@ -50,6 +55,9 @@ func WithTLSRootCAFile(path string) ClientOption {
 func WithTLSServerName(name string) ClientOption {
 	return func(c *clientConfig) { c.serverName = name }
 }
+
+// WithUserAgent says what calls, for the list of a user's sessions and the server's logs. Default: connect-go with its version.
+func WithUserAgent(name string) ClientOption { return func(c *clientConfig) { c.userAgent = name } }
 
 // WithCallTimeout limits a call, its retries included, whose context has no deadline. Default 60 s. Waiting for a run's end is not limited by it.
 func WithCallTimeout(d time.Duration) ClientOption {
@@ -80,7 +88,9 @@ func newClientConfig(opts []ClientOption) (clientConfig, error) {
 	if cfg.logger == nil {
 		cfg.logger = slog.Default()
 	}
-	if cfg.token == "" {
+	if cfg.anonymous {
+		cfg.token, cfg.tenant = "", ""
+	} else if cfg.token == "" {
 		return cfg, errors.New("tenon: no token: set TENON_CLIENT_TOKEN or use tenon.WithToken")
 	}
 	if cfg.address == "" {
