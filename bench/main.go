@@ -18,7 +18,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tenon-run/tenon/bench/internal/figures"
 	"github.com/tenon-run/tenon/bench/internal/floor"
 	"github.com/tenon-run/tenon/bench/internal/ground"
 	"github.com/tenon-run/tenon/bench/internal/proc"
@@ -86,7 +85,7 @@ func run(ctx context.Context, o options, out, errOut io.Writer) (err error) {
 	if err := os.Chmod(folder, passThrough); err != nil {
 		return err
 	}
-	keep := func(figures.Line, figures.Turns) error { return nil }
+	keep := func(scenario.Result) error { return nil }
 	if o.results != "" {
 		if keep, err = openResults(ctx, o, time.Now()); err != nil {
 			return err
@@ -102,12 +101,11 @@ func run(ctx context.Context, o options, out, errOut io.Writer) (err error) {
 		}
 	}
 	lines := json.NewEncoder(out)
+	lines.SetEscapeHTML(false) // a goal is written with "<"
 	return scenario.Run(ctx, scenario.Config{
 		Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Names: o.scenarios, Repeat: o.repeat, Sizes: scenario.Sizes{}.Scaled(o.scale), Profiles: o.profiles,
 		Log: slog.New(slog.NewTextHandler(errOut, nil)),
-		Emit: func(line figures.Line, turns figures.Turns) error {
-			return errors.Join(lines.Encode(line), keep(line, turns))
-		},
+		Emit: func(r scenario.Result) error { return errors.Join(lines.Encode(r.Line), keep(r)) },
 	})
 }
 

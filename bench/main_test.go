@@ -46,13 +46,24 @@ func TestEveryScenarioInSmall(t *testing.T) {
 	latency := []string{"scenario", "unit", "tenon", "p50", "p99"}
 	floor := []string{"floor_p50", "floor_p99", "ratio_floor"}
 	peer := []string{"peer", "peer_value", "ratio"}
+	costs := []string{"row_writes", "wal_bytes", "transactions", "statements", "cpu_us"}
+	goal := []string{"goal", "met"}
+	staged := []string{"scenario", "unit", "tenon", "also", "goal", "met"}
 	want := map[string][]string{
-		"noop_bulk":      slices.Concat(rate, []string{"row_writes", "wal_bytes", "transactions", "statements", "cpu_us"}),
-		"noop_single":    slices.Concat(rate, []string{"echo", "ratio_echo"}),
-		"latency_start":  slices.Concat(latency, peer, floor),
-		"latency_result": slices.Concat(latency, peer, floor),
-		"chain3":         slices.Concat(latency, floor),
-		"fanout1000":     latency,
+		"noop_bulk":      slices.Concat(rate, costs, goal),
+		"noop_single":    slices.Concat(rate, costs, goal, []string{"echo", "ratio_echo"}),
+		"latency_start":  slices.Concat(latency, peer, floor, goal),
+		"latency_result": slices.Concat(latency, peer, floor, goal),
+		"chain3":         slices.Concat(latency, floor, goal),
+		"fanout1000":     slices.Concat(latency, []string{"also"}, goal),
+		"chain3_50":      slices.Concat([]string{"scenario", "unit", "tenon", "echo", "ratio_echo"}, goal),
+		"backlog":        staged, "idle": staged, "failover": staged, "handover": staged, "scaleout": staged,
+	}
+	also := map[string][]string{
+		"fanout1000": {"times_bulk"}, "backlog": {"empty", "ratio_empty", "rss_mb", "rss_empty_mb"},
+		"idle":     {"statements_per_minute", "cpu_server", "cpu_postgres", "cpu_nats", "cpu_worker", "cpu_client"},
+		"failover": {"gap_before_ms", "load", "resent"}, "handover": {"gap_before_ms", "load", "resent"},
+		"scaleout": {"one", "two", "three", "ratio_two", "ratio_three"},
 	}
 	lines := readLines(t, out.Bytes())
 	if len(lines) != len(scenario.Names()) {
@@ -71,6 +82,12 @@ func TestEveryScenarioInSmall(t *testing.T) {
 		if len(line) != len(want[name]) {
 			t.Errorf("%s has other fields than %v: %v", name, want[name], line)
 		}
+		more, _ := line["also"].(map[string]any)
+		for _, field := range also[name] {
+			if more[field] == nil {
+				t.Errorf("%s lacks %s: %v", name, field, more)
+			}
+		}
 	}
 	kept, err := filepath.Glob(filepath.Join(o.results, "*.jsonl"))
 	if err != nil || len(kept) != 1 {
@@ -81,7 +98,7 @@ func TestEveryScenarioInSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, record := range readLines(t, text) {
-		for _, field := range []string{"time", "commit", "machine", "scenario", "tenon", "turns"} {
+		for _, field := range []string{"time", "commit", "machine", "modules", "postgres", "scenario", "tenon", "turns"} {
 			if record[field] == nil {
 				t.Errorf("the record of %v lacks %s", record["scenario"], field)
 			}

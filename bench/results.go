@@ -4,15 +4,18 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/tenon-run/tenon/bench/internal/figures"
+	"github.com/tenon-run/tenon/bench/internal/scenario"
 )
 
 // record is a kept line: what was printed, and what it was measured on.
@@ -23,6 +26,9 @@ type record struct {
 	Machine machine   `json:"machine"`
 	Repeat  int       `json:"repeat"`
 	Scale   float64   `json:"scale"`
+	// Modules are the versions of what is measured and measured with.
+	Modules  map[string]string `json:"modules"`
+	Postgres map[string]string `json:"postgres"`
 	figures.Line
 	Turns figures.Turns `json:"turns"`
 }
@@ -32,38 +38,49 @@ type machine struct {
 	Cores     int    `json:"cores"`
 	MemoryKiB string `json:"memory_kib"`
 	System    string `json:"system"`
+	Kernel    string `json:"kernel"`
 	Go        string `json:"go"`
 }
 
 // openResults returns what appends a line to <results>/<date>-<commit>.jsonl.
-func openResults(ctx context.Context, o options, now time.Time) (func(figures.Line, figures.Turns) error, error) {
+func openResults(ctx context.Context, o options, now time.Time) (func(scenario.Result) error, error) {
 	const anyone, readable = 0o755, 0o644
 	if err := os.MkdirAll(o.results, anyone); err != nil {
 		return nil, err
 	}
-	base := record{Time: now.UTC().Truncate(time.Second), Commit: git(ctx, "rev-parse", "--short", "HEAD"), Repeat: o.repeat, Scale: o.scale, Machine: thisMachine()}
+	base := record{Time: now.UTC().Truncate(time.Second), Commit: git(ctx, "rev-parse", "--short", "HEAD"), Repeat: o.repeat, Scale: o.scale, Machine: thisMachine(), Modules: modules()}
 	if base.Commit == "" {
 		base.Commit = "unknown"
 	}
 	base.Changed = git(ctx, "status", "--porcelain") != ""
 	path := filepath.Join(o.results, base.Time.Format(time.DateOnly)+"-"+base.Commit+".jsonl")
-	return func(line figures.Line, turns figures.Turns) error {
+	return func(r scenario.Result) error {
 		kept := base
-		kept.Line, kept.Turns = line, turns
-		text, err := json.Marshal(kept)
-		if err != nil {
-			return err
-		}
+		kept.Line, kept.Turns, kept.Postgres = r.Line, r.Turns, r.Postgres
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, readable)
 		if err != nil {
 			return fmt.Errorf("keep the results: %w", err)
 		}
-		if _, err := file.Write(append(text, '\n')); err != nil {
-			_ = file.Close() // the first error tells more
-			return err
-		}
-		return file.Close()
+		encoder := json.NewEncoder(file)
+		encoder.SetEscapeHTML(false)
+		return errors.Join(encoder.Encode(kept), file.Close())
 	}, nil
+}
+
+// modules reads the versions of the peer and of the libraries on the way of a task.
+func modules() map[string]string {
+	out := make(map[string]string)
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return out
+	}
+	for _, m := range info.Deps {
+		switch m.Path {
+		case "github.com/riverqueue/river", "connectrpc.com/connect", "github.com/jackc/pgx/v5", "github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go":
+			out[m.Path] = m.Version
+		}
+	}
+	return out
 }
 
 // git answers with nothing outside of a checkout.
@@ -79,8 +96,16 @@ func git(ctx context.Context, args ...string) string {
 func thisMachine() machine {
 	return machine{
 		Processor: field("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), MemoryKiB: strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"),
-		System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
+		System: runtime.GOOS + "/" + runtime.GOARCH, Kernel: kernel(), Go: runtime.Version(),
 	}
+}
+
+func kernel() string {
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }
 
 // field is the first "name: value" of a file.

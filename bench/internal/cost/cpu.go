@@ -77,3 +77,23 @@ func parseStat(text []byte) (stat, error) {
 		waited: time.Duration(numbers[waitedUser]+numbers[waitedSystem]) * tick,
 	}, nil
 }
+
+// PeakMemory is the most memory, in bytes, that a process has had resident so far. The error is os.ErrNotExist where there is no /proc.
+func PeakMemory(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parsePeak(text)
+}
+
+func parsePeak(text []byte) (int64, error) {
+	const kibibyte = 1024
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return n * kibibyte, err
+		}
+	}
+	return 0, fmt.Errorf("/proc/pid/status has no VmHWM")
+}

@@ -84,7 +84,7 @@ func TestLineOfARate(t *testing.T) {
 		River: []figures.Turn{{Rate: 12000}, {Rate: 10000}, {Rate: 10000}},
 	})
 	want := `{"scenario":"noop_bulk","unit":"tasks/s","tenon":30000,"peer":"river","peer_value":10000,"ratio":3,` +
-		`"row_writes":6,"wal_bytes":1800,"transactions":0.01,"statements":0.05,"cpu_us":{"server":22}}`
+		`"row_writes":6,"wal_bytes":1800,"transactions":0.01,"statements":0.05,"cpu_us":{"server":22},"spread":[20000,90000]}`
 	compare(t, line, want)
 }
 
@@ -96,7 +96,7 @@ func TestLineOfALatency(t *testing.T) {
 		Floor: []figures.Turn{{P50: 1, P99: 2}},
 	})
 	compare(t, line, `{"scenario":"latency_start","unit":"ms","tenon":2,"peer":"river","peer_value":3,"ratio":1.5,`+
-		`"p50":2,"p99":5,"floor_p50":1,"floor_p99":2,"ratio_floor":2}`)
+		`"p50":2,"p99":5,"floor_p50":1,"floor_p99":2,"ratio_floor":2,"spread":[1,3]}`)
 }
 
 func TestLineWithAnEchoAndWithoutAPeer(t *testing.T) {
@@ -105,6 +105,44 @@ func TestLineWithAnEchoAndWithoutAPeer(t *testing.T) {
 		Tenon: []figures.Turn{{Rate: 3000}}, Echo: []figures.Turn{{Rate: 6000}},
 	})
 	compare(t, line, `{"scenario":"noop_single","unit":"tasks/s","tenon":3000,"echo":6000,"ratio_echo":0.5}`)
+}
+
+func TestAlsoIsMediansByName(t *testing.T) {
+	t.Parallel()
+	line := figures.Summarise("idle", "%", "river", figures.Lower, figures.Turns{Tenon: []figures.Turn{
+		{Figure: 1, Also: map[string]float64{"statements": 10}}, {Figure: 1, Also: map[string]float64{"statements": 30}}, {Figure: 1, Also: map[string]float64{"statements": 20}},
+	}})
+	compare(t, line, `{"scenario":"idle","unit":"%","tenon":1,"also":{"statements":20},"spread":[1,1]}`)
+}
+
+func TestGoals(t *testing.T) {
+	t.Parallel()
+	line := func() figures.Line {
+		return figures.Line{Tenon: 0.5, P99: 6, FloorP99: 2, RatioEcho: 0.25, Also: map[string]float64{"rss_mb": 120, "lost": 0}}
+	}
+	for text, c := range map[string]struct {
+		goals []figures.Goal
+		met   bool
+	}{
+		"ratio_echo >= 0.25":              {[]figures.Goal{{Figure: "ratio_echo", Bound: 0.25}}, true},
+		"ratio_echo >= 0.3":               {[]figures.Goal{{Figure: "ratio_echo", Bound: 0.3}}, false},
+		"tenon < 1, rss_mb < 300":         {[]figures.Goal{{"tenon", true, 1}, {"rss_mb", true, 300}}, true},
+		"tenon < 1, rss_mb < 100":         {[]figures.Goal{{"tenon", true, 1}, {"rss_mb", true, 100}}, false},
+		"ratio_floor_p99 < 3":             {[]figures.Goal{{"ratio_floor_p99", true, 3}}, false}, // it is 3
+		"lost < 1":                        {[]figures.Goal{{"lost", true, 1}}, true},
+		"ratio < 2":                       {[]figures.Goal{{"ratio", true, 2}}, false}, // not measured
+		"ratio_echo >= 0.25, tenon < 0.1": {[]figures.Goal{{Figure: "ratio_echo", Bound: 0.25}, {"tenon", true, 0.1}}, false},
+	} {
+		l := line()
+		l.Judge(c.goals)
+		if l.Goal != text || l.Met == nil || *l.Met != c.met {
+			t.Errorf("%s: goal %q, met %v", text, l.Goal, l.Met)
+		}
+	}
+	l := line()
+	if l.Judge(nil); l.Goal != "" || l.Met != nil {
+		t.Error("a goal out of nothing")
+	}
 }
 
 func compare(t *testing.T, line figures.Line, want string) {

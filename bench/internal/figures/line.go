@@ -28,19 +28,44 @@ type Line struct {
 	// Echo is bare authenticated calls a second; RatioEcho is Tenon's rate over it.
 	Echo      float64 `json:"echo,omitempty"`
 	RatioEcho float64 `json:"ratio_echo,omitempty"`
+	// Also are a scenario's further figures.
+	Also map[string]float64 `json:"also,omitempty"`
 	*Cost
+	// Spread is the least and the greatest value of Tenon's turns.
+	Spread []float64 `json:"spread,omitempty"`
+	// Goal is what the scenario should reach, Met whether it does; both are left out where there is none.
+	Goal string `json:"goal,omitempty"`
+	Met  *bool  `json:"met,omitempty"`
+}
+
+// Value is what is compared of a turn: its figure if it has one, its rate where more is better, else its median latency.
+func (t Turn) Value(better Better) float64 {
+	switch {
+	case t.Figure != 0:
+		return t.Figure
+	case better == Lower:
+		return t.P50
+	default:
+		return t.Rate
+	}
 }
 
 // Summarise makes the line of a scenario. peer names who else ran; it is left out where nobody did.
 func Summarise(scenario, unit, peer string, better Better, turns Turns) Line {
 	tenon := medians(turns.Tenon)
-	line := Line{Scenario: scenario, Unit: unit, Cost: tenon.Cost}
-	value := func(t Turn) float64 { return t.Rate }
+	line := Line{Scenario: scenario, Unit: unit, Cost: tenon.Cost, Also: tenon.Also}
+	value := func(t Turn) float64 { return t.Value(better) }
 	if better == Lower {
-		value = func(t Turn) float64 { return t.P50 }
 		line.P50, line.P99 = Round(tenon.P50), Round(tenon.P99)
 	}
 	line.Tenon = Round(value(tenon))
+	if len(turns.Tenon) > 1 {
+		least, greatest := value(turns.Tenon[0]), value(turns.Tenon[0])
+		for _, t := range turns.Tenon {
+			least, greatest = min(least, value(t)), max(greatest, value(t))
+		}
+		line.Spread = []float64{Round(least), Round(greatest)}
+	}
 	if len(turns.River) > 0 {
 		other := value(medians(turns.River))
 		line.Peer, line.PeerValue, line.Ratio = peer, Round(other), Round(Ratio(value(tenon), other, better))

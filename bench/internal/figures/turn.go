@@ -6,11 +6,15 @@ import "time"
 type Turn struct {
 	// Rate is tasks (for the echo: calls) a second; 0 in a turn that measures latency.
 	Rate float64 `json:"rate,omitempty"`
+	// Figure is the value of a turn that measures neither a rate nor samples of a latency, in the scenario's unit.
+	Figure float64 `json:"figure,omitempty"`
 	// P50 and P99 are in milliseconds; 0 in a turn that measures a rate.
 	P50 float64 `json:"p50,omitempty"`
 	P99 float64 `json:"p99,omitempty"`
 	// Cost is per task; nil where it was not measured.
 	Cost *Cost `json:"cost,omitempty"`
+	// Also are further figures, by names that docs/performance.md explains.
+	Also map[string]float64 `json:"also,omitempty"`
 }
 
 // Rate makes a turn of n things done in a time.
@@ -42,11 +46,29 @@ func medians(turns []Turn) Turn {
 		return Median(values)
 	}
 	return Turn{
-		Rate: pick(func(t Turn) float64 { return t.Rate }),
+		Rate: pick(func(t Turn) float64 { return t.Rate }), Figure: pick(func(t Turn) float64 { return t.Figure }),
 		P50:  pick(func(t Turn) float64 { return t.P50 }),
 		P99:  pick(func(t Turn) float64 { return t.P99 }),
 		Cost: medianCost(turns),
+		Also: medianAlso(turns),
 	}
+}
+
+func medianAlso(turns []Turn) map[string]float64 {
+	values := make(map[string][]float64)
+	for _, t := range turns {
+		for name, value := range t.Also {
+			values[name] = append(values[name], value)
+		}
+	}
+	if len(values) == 0 {
+		return nil
+	}
+	out := make(map[string]float64, len(values))
+	for name, of := range values {
+		out[name] = Round(Median(of))
+	}
+	return out
 }
 
 func medianCost(turns []Turn) *Cost {

@@ -292,8 +292,8 @@ type caller struct {
 	runs runsv1connect.RunServiceClient
 }
 
-func newRun(workflow string, num int) (*runsv1.NewRun, error) {
-	in := payload{Num: num, Sent: time.Now().UnixNano()}
+func newRun(workflow string, num int, due time.Time) (*runsv1.NewRun, error) {
+	in := payload{Num: num, Sent: due.UnixNano()}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -303,8 +303,8 @@ func newRun(workflow string, num int) (*runsv1.NewRun, error) {
 }
 
 func (c caller) starts(ctx context.Context, o Order) (struct{}, error) {
-	return struct{}{}, load.Open(ctx, o.Calls, o.Rate, func(ctx context.Context, i int) error {
-		run, err := newRun(startOnly, i)
+	return struct{}{}, load.Open(ctx, o.Calls, o.Rate, func(ctx context.Context, i int, due time.Time) error {
+		run, err := newRun(startOnly, i, due)
 		if err != nil {
 			return err
 		}
@@ -315,10 +315,9 @@ func (c caller) starts(ctx context.Context, o Order) (struct{}, error) {
 
 func (c caller) results(ctx context.Context, o Order) ([]time.Duration, error) {
 	var samples load.Samples
-	err := load.Open(ctx, o.Calls, o.Rate, func(ctx context.Context, i int) error {
-		begin := time.Now()
+	err := load.Open(ctx, o.Calls, o.Rate, func(ctx context.Context, i int, due time.Time) error {
 		for range o.Links {
-			run, err := newRun(andResult, i)
+			run, err := newRun(andResult, i, due)
 			if err != nil {
 				return err
 			}
@@ -330,7 +329,7 @@ func (c caller) results(ctx context.Context, o Order) ([]time.Duration, error) {
 				return fmt.Errorf("the result is %q, want %d", res.GetRun().GetOutputJson(), i)
 			}
 		}
-		samples.Add(time.Since(begin))
+		samples.Add(time.Since(due))
 		return nil
 	})
 	return samples.Take(), err

@@ -96,6 +96,29 @@ func (p *Postgres) Admin(address string) (string, error) {
 // Maintenance is the address of a superuser outside of the databases made here.
 func (p *Postgres) Maintenance() string { return p.admin }
 
+// Describe reads Postgres's version and the settings that move the figures.
+func (p *Postgres) Describe(ctx context.Context) (map[string]string, error) {
+	conn, err := pgx.Connect(ctx, p.owner)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is pending
+	rows, err := conn.Query(ctx, `select name, current_setting(name) from pg_settings where name in (
+		'server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'wal_compression', 'wal_level', 'wal_sync_method', 'shared_buffers', 'wal_buffers',
+		'max_wal_size', 'checkpoint_timeout', 'checkpoint_completion_target', 'effective_cache_size', 'work_mem', 'maintenance_work_mem', 'max_connections',
+		'autovacuum', 'autovacuum_naptime', 'jit', 'random_page_cost', 'shared_preload_libraries')`)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string)
+	var name, value string
+	_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error {
+		out[name] = value
+		return nil
+	})
+	return out, err
+}
+
 func (p *Postgres) exec(ctx context.Context, address, statement string) error {
 	conn, err := pgx.Connect(ctx, address)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
+	"strconv"
 	"time"
 
 	"connectrpc.com/connect"
@@ -16,12 +17,11 @@ import (
 
 // Tokens are a tenant's way in.
 type Tokens struct {
-	API, Worker string
+	Slug, API, Worker string
 }
 
-// OpenTenant signs a user up through the API, and makes a tenant and its tokens, as any program would.
-func OpenTenant(ctx context.Context, address string) (Tokens, error) {
-	const lifetime = 24 * time.Hour
+// OpenTenants signs a user up through the API, and makes tenants and their tokens, as any program would.
+func OpenTenants(ctx context.Context, address string, n int) ([]Tokens, error) {
 	transport := PlainHTTP2()
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
@@ -29,15 +29,27 @@ func OpenTenant(ctx context.Context, address string) (Tokens, error) {
 	api := identityv1connect.NewIdentityServiceClient(client, address, connect.WithInterceptors(&session))
 	signed, err := api.SignUp(ctx, &identityv1.SignUpRequest{Email: "bench@example.com", Password: rand.Text()})
 	if err != nil {
-		return Tokens{}, err
+		return nil, err
 	}
 	session.bearer = signed.GetSessionToken()
-	tenant, err := api.CreateTenant(ctx, &identityv1.CreateTenantRequest{Slug: "bench"})
-	if err != nil {
-		return Tokens{}, err
+	out := make([]Tokens, n)
+	for i := range out {
+		session.tenant = ""
+		tenant, err := api.CreateTenant(ctx, &identityv1.CreateTenantRequest{Slug: "bench-" + strconv.Itoa(i+1)})
+		if err != nil {
+			return nil, err
+		}
+		session.tenant = tenant.GetTenant().GetSlug()
+		if out[i], err = makeTokens(ctx, api); err != nil {
+			return nil, err
+		}
+		out[i].Slug = session.tenant
 	}
-	session.tenant = tenant.GetTenant().GetSlug()
-	var tokens Tokens
+	return out, nil
+}
+
+func makeTokens(ctx context.Context, api identityv1connect.IdentityServiceClient) (tokens Tokens, err error) {
+	const lifetime = 24 * time.Hour
 	for _, want := range []struct {
 		kind identityv1.TokenKind
 		role identityv1.Role

@@ -55,9 +55,10 @@ func TestOpenKeepsTheRateWhateverTheCallsTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		var samples load.Samples
-		err := load.Open(t.Context(), 50, 100, func(_ context.Context, i int) error {
-			if at, want := time.Since(begin), time.Duration(i)*10*time.Millisecond; at != want {
-				t.Errorf("call %d began after %s, want %s", i, at, want)
+		err := load.Open(t.Context(), 50, 100, func(_ context.Context, i int, due time.Time) error {
+			at, want := time.Since(begin), time.Duration(i)*10*time.Millisecond
+			if at != want || due.Sub(begin) != want {
+				t.Errorf("call %d began after %s and was due after %s, want %s", i, at, due.Sub(begin), want)
 			}
 			time.Sleep(time.Minute)
 			samples.Add(time.Minute)
@@ -84,7 +85,8 @@ func TestTheFirstErrorEndsTheLoad(t *testing.T) {
 	if err := load.Closed(t.Context(), 1000, 2, fail); !errors.Is(err, broken) {
 		t.Errorf("closed loop: %v", err)
 	}
-	if err := load.Open(t.Context(), 1000, 1e6, fail); !errors.Is(err, broken) {
+	late := func(ctx context.Context, i int, _ time.Time) error { return fail(ctx, i) }
+	if err := load.Open(t.Context(), 1000, 1e6, late); !errors.Is(err, broken) {
 		t.Errorf("open loop: %v", err)
 	}
 }

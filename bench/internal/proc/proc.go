@@ -33,7 +33,7 @@ const maxLine = 64 << 20
 type Config struct {
 	// Name is shown to people and names the log.
 	Name string
-	// Program is the executable; empty starts the bench itself in Role.
+	// Program is the executable; empty starts the bench itself. One that is not the bench has no Role.
 	Program string
 	Role    string
 	Args    []string
@@ -216,6 +216,20 @@ func (p *Process) TakeProfile(ctx context.Context, path string) error {
 		}
 	}
 }
+
+// Kill ends the child as kill -9 does, and returns when it is gone. Stop does nothing after it.
+func (p *Process) Kill() {
+	p.ending.Do(func() {
+		_ = p.cmd.Process.Kill() // gone already is as good
+		_ = p.input.Close()      // as above
+		for range p.answers {    //nolint:revive // drained, so that the reader ends
+		}
+		<-p.done
+	})
+}
+
+// Log is the file with what the child has logged.
+func (p *Process) Log() string { return p.log }
 
 // Stop ends the child: a role by the end of its input, anything else by SIGTERM, by force when it takes too long.
 func (p *Process) Stop() error {

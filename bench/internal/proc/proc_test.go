@@ -82,6 +82,16 @@ func TestADeadChildIsAnErrorWithItsLog(t *testing.T) {
 	}
 }
 
+func TestAKilledChildNeedsNoStop(t *testing.T) {
+	t.Parallel()
+	child := start(t)
+	child.Kill()
+	<-child.Done()
+	if err := child.Stop(); err != nil {
+		t.Errorf("its end is held against it: %v", err)
+	}
+}
+
 func TestAnEndedWaitStopsTheChild(t *testing.T) {
 	t.Parallel()
 	child := start(t)

@@ -238,8 +238,7 @@ func (t *turn) bulk(ctx context.Context) error {
 }
 
 func (t *turn) single(ctx context.Context) error {
-	insert := func(ctx context.Context, i int) error {
-		sent := time.Now()
+	insert := func(ctx context.Context, i int, sent time.Time) error {
 		res, err := t.client.Insert(ctx, args{Num: i, Sent: sent.UnixNano()}, nil)
 		if err == nil {
 			t.answered(res.Job.ID, sent)
@@ -247,7 +246,7 @@ func (t *turn) single(ctx context.Context) error {
 		return err
 	}
 	if t.order.InFlight > 0 {
-		return load.Closed(ctx, t.order.Jobs, t.order.InFlight, insert)
+		return load.Closed(ctx, t.order.Jobs, t.order.InFlight, func(ctx context.Context, i int) error { return insert(ctx, i, time.Now()) })
 	}
 	return load.Open(ctx, t.order.Jobs, t.order.Rate, insert)
 }

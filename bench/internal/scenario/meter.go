@@ -75,10 +75,10 @@ func (b *bench) cpu() (map[string]time.Duration, error) {
 		}
 		out[name] = spent
 	}
-	if b.postgres.PID() == 0 {
+	if b.grounds.postgres.PID() == 0 {
 		return out, nil
 	}
-	spent, err := cost.CPUTree(b.postgres.PID())
+	spent, err := cost.CPUTree(b.grounds.postgres.PID())
 	out["postgres"] = spent
 	return out, err
 }

@@ -29,77 +29,90 @@ type Config struct {
 	// Profiles is a folder for CPU profiles of Tenon's processes in each scenario's first turn. Default none.
 	Profiles string
 	Log      *slog.Logger
-	// Emit gets each scenario's line when it is done, with the turns behind it.
-	Emit func(figures.Line, figures.Turns) error
+	// Emit gets each scenario's result when it is done.
+	Emit func(Result) error
+	// Roles is the program that plays workers and clients. Default: the one that runs.
+	Roles string
 }
 
-// Sizes say how much is measured in a turn.
-type Sizes struct {
-	// Bulk and Single are the tasks of noop_bulk and noop_single. Defaults 60,000 and 10,000.
-	Bulk, Single int
-	// Echo is the calls of the echo beside noop_single. Default 10,000.
-	Echo int
-	// InFlight is how many single calls are under way at a time. Default 50.
-	InFlight int
-	// Latency is the calls of a latency's turn. Default 1,000.
-	Latency int
-	// Rate is how many of them begin in a second. Default 100.
-	Rate float64
-	// Fanouts is how often a fan-out is run in a turn, one after the other. Default 10.
-	Fanouts int
-	// Children is how many children a fan-out has. Default 1,000.
-	Children int
-}
-
-// WithDefaults returns the sizes with every unset field filled in.
-func (s Sizes) WithDefaults() Sizes {
-	fill := func(field *int, value int) {
-		if *field == 0 {
-			*field = value
-		}
-	}
-	fill(&s.Bulk, 60_000)
-	fill(&s.Single, 10_000)
-	fill(&s.Echo, 10_000)
-	fill(&s.InFlight, 50)
-	fill(&s.Latency, 1_000)
-	fill(&s.Fanouts, 10)
-	fill(&s.Children, 1_000)
-	if s.Rate == 0 {
-		s.Rate = 100
-	}
-	return s
-}
-
-// Scaled returns the sizes with what is counted multiplied, and at least one of everything; rates and widths stay.
-func (s Sizes) Scaled(by float64) Sizes {
-	s = s.WithDefaults()
-	for _, field := range []*int{&s.Bulk, &s.Single, &s.Echo, &s.Latency, &s.Fanouts} {
-		*field = max(1, int(float64(*field)*by))
-	}
-	return s
+// Result is a scenario's line, with what stands behind it.
+type Result struct {
+	Line  figures.Line
+	Turns figures.Turns
+	// Postgres has its version and the settings that matter for the figures.
+	Postgres map[string]string
 }
 
 // turn is one turn of one contender.
 type turn func(*bench, context.Context) (figures.Turn, error)
 
+// stage is an install of its own for a scenario, on the Postgres of the run.
+type stage interface {
+	// turn measures once.
+	turn(ctx context.Context) (figures.Turn, error)
+	// end stops what runs.
+	end() error
+}
+
 // scenario is one line of the output.
 type scenario struct {
 	name, unit string
 	better     figures.Better
+	goals      []figures.Goal
 	// later says that it runs by name or with "all" only.
 	later                     bool
 	tenon, river, floor, echo turn
+	// stage, where it is set, stands for the turns: the scenario brings its own install up.
+	stage func(*bench, context.Context) (stage, error)
 }
 
-// scenarios are all there are, in the order in which they run.
+// scenarios are all there are, in the order in which they run: those with a stage of their own last, when the others' processes have ended.
 var scenarios = []scenario{
-	{name: "noop_bulk", unit: "tasks/s", better: figures.Higher, tenon: (*bench).tenonBulk, river: (*bench).riverBulk},
-	{name: "noop_single", unit: "tasks/s", better: figures.Higher, tenon: (*bench).tenonSingle, river: (*bench).riverSingle, echo: (*bench).echo},
-	{name: "latency_start", unit: "ms", better: figures.Lower, tenon: (*bench).tenonStart, river: (*bench).riverStart, floor: (*bench).floorStart},
-	{name: "latency_result", unit: "ms", better: figures.Lower, tenon: (*bench).tenonResult, river: (*bench).riverResult, floor: (*bench).floorResult},
-	{name: "chain3", unit: "ms", better: figures.Lower, tenon: (*bench).tenonChain, floor: (*bench).floorChain},
+	{
+		name: "noop_bulk", unit: "tasks/s", better: figures.Higher, tenon: (*bench).tenonBulk, river: (*bench).riverBulk,
+		goals: []figures.Goal{{Figure: "ratio", Bound: 2}},
+	},
+	{
+		name: "noop_single", unit: "tasks/s", better: figures.Higher, tenon: (*bench).tenonSingle, river: (*bench).riverSingle, echo: (*bench).echo,
+		goals: []figures.Goal{{Figure: "ratio_echo", Bound: 0.6}},
+	},
+	{
+		name: "latency_start", unit: "ms", better: figures.Lower, tenon: (*bench).tenonStart, river: (*bench).riverStart, floor: (*bench).floorStart,
+		goals: []figures.Goal{{Figure: "ratio_floor", Below: true, Bound: 1.6}, {Figure: "ratio_floor_p99", Below: true, Bound: 3}, {Figure: "ratio", Bound: 1}},
+	},
+	{
+		name: "latency_result", unit: "ms", better: figures.Lower, tenon: (*bench).tenonResult, river: (*bench).riverResult, floor: (*bench).floorResult,
+		goals: []figures.Goal{{Figure: "ratio_floor", Below: true, Bound: 1.5}},
+	},
+	{
+		name: "chain3", unit: "ms", better: figures.Lower, tenon: (*bench).tenonChain, floor: (*bench).floorChain,
+		goals: []figures.Goal{{Figure: "ratio_floor", Below: true, Bound: 1.5}},
+	},
 	{name: "fanout1000", unit: "ms", better: figures.Lower, tenon: (*bench).tenonFanout},
+	{
+		name: "chain3_50", unit: "chains/s", better: figures.Higher, later: true, tenon: (*bench).tenonChains, echo: (*bench).echo,
+		goals: []figures.Goal{{Figure: "ratio_echo", Bound: 0.2}},
+	},
+	{
+		name: "backlog", unit: "tasks/s", better: figures.Higher, later: true, stage: openBacklog,
+		goals: []figures.Goal{{Figure: "ratio_empty", Bound: 0.85}, {Figure: "rss_mb", Below: true, Bound: 300}},
+	},
+	{
+		name: "idle", unit: "% of a core", better: figures.Lower, later: true, stage: openIdle,
+		goals: []figures.Goal{{Figure: "tenon", Below: true, Bound: 1}, {Figure: "statements_per_minute", Below: true, Bound: 30}},
+	},
+	{
+		name: "failover", unit: "ms", better: figures.Lower, later: true, stage: openFailover,
+		goals: []figures.Goal{{Figure: "tenon", Below: true, Bound: 5000}},
+	},
+	{
+		name: "handover", unit: "ms", better: figures.Lower, later: true, stage: openHandover,
+		goals: []figures.Goal{{Figure: "tenon", Below: true, Bound: 200}},
+	},
+	{
+		name: "scaleout", unit: "tasks/s", better: figures.Higher, later: true, stage: openScaleout,
+		goals: []figures.Goal{{Figure: "ratio_two", Bound: 0.9}, {Figure: "ratio_three", Bound: 0.9}},
+	},
 }
 
 // Names are the scenarios' names.
@@ -132,22 +145,55 @@ func choose(names []string) ([]scenario, error) {
 
 // Run runs the scenarios.
 func Run(ctx context.Context, cfg Config) (err error) {
-	if cfg.Repeat == 0 {
-		const enoughForAMedian = 3
-		cfg.Repeat = enoughForAMedian
-	}
-	cfg.Sizes = cfg.Sizes.WithDefaults()
-	chosen, err := choose(cfg.Names)
+	cfg, chosen, err := cfg.prepare()
 	if err != nil {
 		return err
 	}
-	b := &bench{cfg: cfg, log: cfg.Log}
+	g, err := openGround(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if stopErr := g.stop(); err == nil {
+			err = stopErr
+		}
+	}()
+	shared := slices.DeleteFunc(slices.Clone(chosen), func(s scenario) bool { return s.stage != nil })
+	if len(shared) > 0 {
+		if err := g.runShared(ctx, shared); err != nil {
+			return err
+		}
+	}
+	for _, s := range chosen {
+		if s.stage == nil {
+			continue
+		}
+		if err := g.runStaged(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+func (c Config) prepare() (Config, []scenario, error) {
+	if c.Repeat == 0 {
+		const enoughForAMedian = 3
+		c.Repeat = enoughForAMedian
+	}
+	c.Sizes = c.Sizes.WithDefaults()
+	chosen, err := choose(c.Names)
+	return c, chosen, err
+}
+
+// runShared runs scenarios one after the other on one install, with the peers beside it.
+func (g *grounds) runShared(ctx context.Context, chosen []scenario) (err error) {
+	b := g.newBench("main", g.programs)
 	defer func() {
 		if stopErr := b.stop(); err == nil {
 			err = stopErr
 		}
 	}()
-	if err := b.start(ctx); err != nil {
+	if err := b.startMain(ctx); err != nil {
 		return err
 	}
 	for _, s := range chosen {
@@ -155,11 +201,54 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		if err := cfg.Emit(figures.Summarise(s.name, s.unit, riverside.Name, s.better, turns), turns); err != nil {
+		if err := g.emit(s, turns); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// runStaged runs a scenario on an install of its own.
+func (g *grounds) runStaged(ctx context.Context, s scenario) (err error) {
+	b := g.newBench(s.name, g.programs)
+	defer func() {
+		if stopErr := b.stop(); err == nil {
+			err = stopErr
+		}
+	}()
+	set, err := s.stage(b, ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if endErr := set.end(); err == nil {
+			err = endErr
+		}
+	}()
+	var turns figures.Turns
+	for i := range g.cfg.Repeat {
+		got, err := set.turn(ctx)
+		if err != nil {
+			return fmt.Errorf("turn %d: %w", i+1, err)
+		}
+		turns.Tenon = append(turns.Tenon, got)
+		g.log.Info("turn", "scenario", s.name, "turn", i+1, "of", g.cfg.Repeat, s.unit, figures.Round(got.Value(s.better)), "also", got.Also)
+	}
+	return g.emit(s, turns)
+}
+
+func (g *grounds) emit(s scenario, turns figures.Turns) error {
+	line := figures.Summarise(s.name, s.unit, riverside.Name, s.better, turns)
+	if s.name == "fanout1000" && g.bulkRate > 0 {
+		const thousand, milliseconds = 1000, 1000
+		line.Also = map[string]float64{"times_bulk": figures.Round(line.P50 / (thousand / g.bulkRate * milliseconds))}
+		line.Judge([]figures.Goal{{Figure: "times_bulk", Below: true, Bound: 3}})
+	}
+	if s.name == "noop_bulk" {
+		g.bulkRate = line.Tenon
+	}
+	line.Judge(s.goals)
+	return g.cfg.Emit(Result{Line: line, Turns: turns, Postgres: g.settings})
 }
 
 // alternate gives each contender a turn, as often as the config says.

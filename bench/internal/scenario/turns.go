@@ -51,6 +51,10 @@ func (b *bench) tenonSingle(ctx context.Context) (figures.Turn, error) {
 		return figures.Turn{}, err
 	}
 	o.InFlight = b.cfg.Sizes.InFlight
+	meter, err := b.startMeter(ctx)
+	if err != nil {
+		return figures.Turn{}, err
+	}
 	done, err := b.client.Single(ctx, o)
 	if err != nil {
 		return figures.Turn{}, err
@@ -59,7 +63,25 @@ func (b *bench) tenonSingle(ctx context.Context) (figures.Turn, error) {
 	if err != nil {
 		return figures.Turn{}, err
 	}
-	return figures.Rate(o.Runs, end.at.Sub(done.Begin)), b.verify(ctx, o, done.Begin)
+	got := figures.Rate(o.Runs, end.at.Sub(done.Begin))
+	if got.Cost, err = meter.read(ctx, o.Runs, end.looks); err != nil {
+		return figures.Turn{}, err
+	}
+	return got, b.verify(ctx, o, done.Begin)
+}
+
+// tenonChains keeps chains under way at a time, each awaited to its result.
+func (b *bench) tenonChains(ctx context.Context) (figures.Turn, error) {
+	o, err := b.order(ctx, tenonside.Chain, b.cfg.Sizes.Chains)
+	if err != nil {
+		return figures.Turn{}, err
+	}
+	o.InFlight = b.cfg.Sizes.InFlight
+	done, err := b.client.Results(ctx, o)
+	if err != nil {
+		return figures.Turn{}, err
+	}
+	return figures.Rate(o.Runs, done.Took), b.verify(ctx, o, done.Begin)
 }
 
 func (b *bench) tenonStart(ctx context.Context) (figures.Turn, error) {

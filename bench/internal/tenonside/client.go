@@ -30,10 +30,8 @@ const (
 )
 
 // StartClient starts that process.
-func StartClient(folder, address, token string) (*Client, error) {
-	p, err := proc.Start(proc.Config{
-		Name: "client", Role: RoleClient, Folder: folder, Env: []string{"TENON_CLIENT_ADDRESS=" + address, "TENON_CLIENT_TOKEN=" + token},
-	})
+func StartClient(place Place) (*Client, error) {
+	p, err := place.start("client", RoleClient)
 	return &Client{p}, err
 }
 
@@ -54,7 +52,9 @@ type Order struct {
 // Done is what the client has done.
 type Done struct {
 	Begin time.Time `json:"begin"` // just before the first call
-	// Samples are from a call to its result, where results were awaited.
+	// Took is how long all of it took.
+	Took time.Duration `json:"took"`
+	// Samples are from when a call was due to its result, where results were awaited.
 	Samples []time.Duration `json:"samples,omitempty"`
 	// Limited is how many calls were sent again because the server's rate limit asked for it.
 	Limited int64 `json:"limited"`
@@ -82,8 +82,10 @@ func ClientHandlers() (handlers map[string]proc.Handler, stop func(), err error)
 		return nil, nil, err
 	}
 	t := &triggerer{client: client}
+	streams := newStreams(client)
 	return map[string]proc.Handler{
 		"bulk": proc.Handle(t.measured(t.bulk)), "single": proc.Handle(t.measured(t.single)), "results": proc.Handle(t.measured(t.results)),
+		"stream": proc.Handle(streams.begin), "halt": proc.Handle(streams.halt),
 	}, func() { _ = client.Close() }, nil // always nil
 }
 
@@ -100,7 +102,7 @@ func (t *triggerer) measured(do func(context.Context, Order) error) func(context
 		t.limited.Store(0)
 		begin := time.Now()
 		err := do(ctx, o)
-		return Done{Begin: begin, Samples: t.samples.Take(), Limited: t.limited.Load()}, err
+		return Done{Begin: begin, Took: time.Since(begin), Samples: t.samples.Take(), Limited: t.limited.Load()}, err
 	}
 }
 
@@ -109,7 +111,7 @@ func (t *triggerer) bulk(ctx context.Context, o Order) error {
 	return load.Closed(ctx, calls, bulkCalls, func(ctx context.Context, i int) error {
 		req := &runsv1.TriggerBulkRequest{}
 		for n := i * bulkRuns; n < min(o.Runs, (i+1)*bulkRuns); n++ {
-			run, _, err := o.run(n)
+			run, _, err := o.run(n, time.Now())
 			if err != nil {
 				return err
 			}
@@ -132,8 +134,8 @@ func (t *triggerer) bulk(ctx context.Context, o Order) error {
 }
 
 func (t *triggerer) single(ctx context.Context, o Order) error {
-	return o.load(ctx, func(ctx context.Context, i int) error {
-		run, _, err := o.run(i)
+	return o.load(ctx, func(ctx context.Context, i int, due time.Time) error {
+		run, _, err := o.run(i, due)
 		if err != nil {
 			return err
 		}
@@ -145,9 +147,8 @@ func (t *triggerer) single(ctx context.Context, o Order) error {
 }
 
 func (t *triggerer) results(ctx context.Context, o Order) error {
-	return o.load(ctx, func(ctx context.Context, i int) error {
-		begin := time.Now()
-		run, in, err := o.run(i)
+	return o.load(ctx, func(ctx context.Context, i int, due time.Time) error {
+		run, in, err := o.run(i, due)
 		if err != nil {
 			return err
 		}
@@ -156,7 +157,7 @@ func (t *triggerer) results(ctx context.Context, o Order) error {
 		if err != nil {
 			return err
 		}
-		t.samples.Add(time.Since(begin))
+		t.samples.Add(time.Since(due))
 		final := res.GetRun()
 		want := strconv.FormatInt(o.result(in), 10)
 		if final.GetStatus() != runsv1.RunStatus_RUN_STATUS_COMPLETED || final.GetOutputJson() != want {
@@ -166,19 +167,19 @@ func (t *triggerer) results(ctx context.Context, o Order) error {
 	})
 }
 
-// load makes the order's calls in its pattern.
-func (o Order) load(ctx context.Context, call func(context.Context, int) error) error {
+// load makes the order's calls in its pattern, and tells each when it was due.
+func (o Order) load(ctx context.Context, call func(context.Context, int, time.Time) error) error {
 	if o.InFlight > 0 {
-		return load.Closed(ctx, o.Runs, o.InFlight, call)
+		return load.Closed(ctx, o.Runs, o.InFlight, func(ctx context.Context, i int) error { return call(ctx, i, time.Now()) })
 	}
 	return load.Open(ctx, o.Runs, o.Rate, call)
 }
 
-// run makes the i-th run.
-func (o Order) run(i int) (*runsv1.NewRun, input, error) {
+// run makes the i-th run, which was due at an instant.
+func (o Order) run(i int, due time.Time) (*runsv1.NewRun, input, error) {
 	in := input{Num: o.First + int64(i), Children: o.Children}
 	if o.Timed {
-		in.Sent = time.Now().UnixNano()
+		in.Sent = due.UnixNano()
 	}
 	id, err := tenon.NewRunID()
 	if err != nil {

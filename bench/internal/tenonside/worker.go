@@ -2,11 +2,15 @@ package tenonside
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
+	"github.com/tenon-run/tenon/bench/internal/figures"
 	"github.com/tenon-run/tenon/bench/internal/proc"
 	tenon "github.com/tenon-run/tenon/sdk/go"
 )
@@ -17,11 +21,33 @@ const RoleWorker = "tenon-worker"
 // slots is how many tasks the worker takes at a time: as many as the peer's.
 const slots = 2000
 
+// variableWorkers is how many workers the process runs.
+const variableWorkers = "TENON_BENCH_WORKERS"
+
+// Place says where a worker or client runs.
+type Place struct {
+	// Program plays the role; empty: the one that runs.
+	Program string
+	// Folder gets the log, Name tells processes of one folder apart. Default "worker" and "client".
+	Folder, Name string
+	// Address is the server's, Token opens it.
+	Address, Token string
+	// Workers is how many workers the worker's process runs, each with a connection of its own. Default 1.
+	Workers int
+}
+
+func (p Place) start(name, role string) (*proc.Process, error) {
+	if p.Name != "" {
+		name = p.Name
+	}
+	return proc.Start(proc.Config{Name: name, Program: p.Program, Role: role, Folder: p.Folder, Env: []string{
+		"TENON_CLIENT_ADDRESS=" + p.Address, "TENON_CLIENT_TOKEN=" + p.Token, variableWorkers + "=" + strconv.Itoa(max(1, p.Workers)),
+	}})
+}
+
 // StartWorker starts that process, which registers by itself and keeps trying.
-func StartWorker(folder, address, token string) (*Worker, error) {
-	p, err := proc.Start(proc.Config{
-		Name: "worker", Role: RoleWorker, Folder: folder, Env: []string{"TENON_CLIENT_ADDRESS=" + address, "TENON_CLIENT_TOKEN=" + token},
-	})
+func StartWorker(place Place) (*Worker, error) {
+	p, err := place.start("worker", RoleWorker)
 	return &Worker{p}, err
 }
 
@@ -31,7 +57,7 @@ type Worker struct{ *proc.Process }
 // Started is what a worker has begun since it was last asked to begin anew.
 type Started struct {
 	Count   int             `json:"count"`
-	Samples []time.Duration `json:"samples"` // from the client's call to the start of the task's code, where the client asked for it
+	Samples []time.Duration `json:"samples"` // from when the client's call was due to the start of the task's code, where the client asked for it
 }
 
 // Reset has the worker count from 0.
@@ -42,33 +68,77 @@ func (w *Worker) Await(ctx context.Context, n int) (got Started, err error) {
 	return got, w.Ask(ctx, "await", n, &got)
 }
 
-// WorkerHandlers runs a worker, until stop, and returns what its process answers to.
+// Interval is what a worker has begun since it was last asked for one.
+type Interval struct {
+	Starts int `json:"starts"`
+	// P50, P99 and Most are in milliseconds, from when the client's call was due to the start of the task's code, of the tasks of which the client asked for it.
+	P50   float64 `json:"p50"`
+	P99   float64 `json:"p99"`
+	Most  float64 `json:"most"`
+	Timed int     `json:"timed"` // how many those are
+	Gap   Gap     `json:"gap"`   // the longest time without a start
+}
+
+// Interval reads what has begun since the last call, or Reset.
+func (w *Worker) Interval(ctx context.Context) (got Interval, err error) {
+	return got, w.Ask(ctx, "interval", struct{}{}, &got)
+}
+
+// WorkerHandlers runs workers, until stop, and returns what their process answers to.
 func WorkerHandlers(ctx context.Context) (handlers map[string]proc.Handler, stop func() error, err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	client, err := tenon.NewClient(tenon.WithLogger(log))
+	n, err := strconv.Atoi(os.Getenv(variableWorkers))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%s: %w", variableWorkers, err)
 	}
 	s := &starts{}
-	noop, chain, fanout := workflows(s.note)
-	worker, err := client.NewWorker(tenon.WithSlots(slots), tenon.WithWorkflows(noop, chain, fanout))
-	if err != nil {
-		return nil, nil, err
+	workers := make([]*tenon.Worker, n)
+	clients := make([]*tenon.Client, n)
+	for i := range workers {
+		if clients[i], err = tenon.NewClient(tenon.WithLogger(log)); err != nil {
+			return nil, nil, err
+		}
+		if workers[i], err = clients[i].NewWorker(tenon.WithSlots(slots), tenon.WithWorkflows(workflows(s.note)...)); err != nil {
+			return nil, nil, err
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- worker.Run(ctx) }()
+	ended := make(chan error, n)
+	for _, worker := range workers {
+		go func() { ended <- worker.Run(ctx) }()
+	}
 	stop = func() error {
 		cancel()
-		err := <-ended
-		_ = client.Close() // always nil
-		return err
+		var errs []error
+		for range workers {
+			errs = append(errs, <-ended)
+		}
+		for _, client := range clients {
+			_ = client.Close() // always nil
+		}
+		return errors.Join(errs...)
 	}
+	return s.handlers(), stop, nil
+}
+
+func (s *starts) handlers() map[string]proc.Handler {
+	seen := 0 // starts that earlier intervals have told
 	return map[string]proc.Handler{
 		"reset": proc.Handle(func(context.Context, struct{}) (struct{}, error) {
 			s.samples.Take()
+			s.gap.take(time.Now())
 			s.count.reset()
+			seen = 0
 			return struct{}{}, nil
+		}),
+		"interval": proc.Handle(func(context.Context, struct{}) (Interval, error) {
+			samples, count := s.samples.Take(), s.count.now()
+			turn := figures.Latency(samples)
+			got := Interval{
+				Starts: count - seen, P50: turn.P50, P99: turn.P99, Most: figures.Milliseconds(figures.Quantile(samples, 1)), Timed: len(samples), Gap: s.gap.take(time.Now()),
+			}
+			seen = count
+			return got, nil
 		}),
 		"await": proc.Handle(func(ctx context.Context, n int) (Started, error) {
 			if err := s.count.reach(ctx, n); err != nil {
@@ -76,7 +146,7 @@ func WorkerHandlers(ctx context.Context) (handlers map[string]proc.Handler, stop
 			}
 			return Started{Count: s.count.now(), Samples: s.samples.Take()}, nil
 		}),
-	}, stop, nil
+	}
 }
 
 // counter counts, and lets one goroutine at a time wait for a number.
