@@ -29,9 +29,15 @@ test: ## install what the tests need, then run all of them with the race detecto
 	go test -race -timeout 15m $(PACKAGES)
 
 .PHONY: bench
-bench: ## measure Tenon beside River, a line of JSON a scenario; SCENARIO=name,name|all REPEAT=3 SCALE=1 PROFILE=folder
+bench: ## measure Tenon beside River, a line of JSON a scenario; SCENARIO=name,name|all REPEAT=3 SCALE=1 PROFILE=folder; soak has RATE=2000 MINUTES=60
 	@$(GO) run ./bench --results bench/results --repeat $(or $(REPEAT),3) --scale $(or $(SCALE),1) \
-	  $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(PROFILE),--profile $(PROFILE))
+	  $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(PROFILE),--profile $(PROFILE)) \
+	  $(if $(RATE),--soak-rate $(RATE)) $(if $(MINUTES),--soak $(MINUTES)m)
+
+.PHONY: bench-compare
+bench-compare: ## measure this checkout beside another commit, in turns: BASE=ref, and SCENARIO REPEAT SCALE as above
+	@test -n "$(BASE)" || { echo 'bench-compare: say with what, such as `make bench-compare BASE=main SCENARIO=noop_bulk`' >&2; exit 2; }
+	@$(GO) run ./bench compare --base $(BASE) --repeat $(or $(REPEAT),3) --scale $(or $(SCALE),1) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 .PHONY: chaos
 chaos: ## break an install under load in random ways for MINUTES=5 and judge what it promised (ARGS="--only NATS --seed 1 --keep")

@@ -50,6 +50,9 @@ type options struct {
 	scale     float64
 	results   string
 	profiles  string
+	soak      time.Duration
+	soakRate  float64
+	base      string // the commit that compare measures against
 }
 
 func command() *cobra.Command {
@@ -64,15 +67,32 @@ func command() *cobra.Command {
 		},
 	}
 	const turns = 3
-	cmd.Flags().StringSliceVar(&o.scenarios, "scenario", nil, `scenarios to run, or "all" (default: the standard ones)`)
-	cmd.Flags().IntVar(&o.repeat, "repeat", turns, "turns of each contender, whose median is printed")
-	cmd.Flags().Float64Var(&o.scale, "scale", 1, "multiplies the number of tasks and calls")
+	cmd.PersistentFlags().StringSliceVar(&o.scenarios, "scenario", nil, `scenarios to run, or "all" (default: the standard ones)`)
+	cmd.PersistentFlags().IntVar(&o.repeat, "repeat", turns, "turns of each contender, whose median is printed")
+	cmd.PersistentFlags().Float64Var(&o.scale, "scale", 1, "multiplies the number of tasks and calls, and how long idle installs are watched")
 	cmd.Flags().StringVar(&o.results, "results", "", "folder to keep the results in, with machine and commit")
 	cmd.Flags().StringVar(&o.profiles, "profile", "", "folder for CPU profiles of server, worker and client in each scenario's first turn")
+	cmd.Flags().DurationVar(&o.soak, "soak", time.Hour, "how long soak keeps its load up")
+	cmd.Flags().Float64Var(&o.soakRate, "soak-rate", 2_000, "soak's load, in tasks a second") //nolint:mnd // the default, named beside it
+	compare := &cobra.Command{
+		Use: "compare", Short: "Measure this checkout beside a commit", Args: cobra.NoArgs,
+		Long: "Builds the server, and workers and clients with the SDK, of a commit and of this checkout, lets them take turns on one Postgres, and prints base, head and\n" +
+			"ratio a scenario. A ratio above 1 says that this checkout is better.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return inFolder(o, cmd.ErrOrStderr(), func(cfg scenario.Config) error {
+				lines := json.NewEncoder(cmd.OutOrStdout())
+				return scenario.Compare(cmd.Context(), cfg, o.base, func(c scenario.Comparison) error { return lines.Encode(c) })
+			})
+		},
+	}
+	compare.Flags().StringVar(&o.base, "base", "", "commit, branch or tag to compare with")
+	_ = compare.MarkFlagRequired("base") // it exists
+	cmd.AddCommand(compare)
 	return cmd
 }
 
-func run(ctx context.Context, o options, out, errOut io.Writer) (err error) {
+// inFolder calls do with what all commands share, and removes the folder afterwards.
+func inFolder(o options, errOut io.Writer, do func(scenario.Config) error) (err error) {
 	if o.repeat < 1 || o.scale <= 0 {
 		return errors.New("--repeat must be at least 1 and --scale above 0")
 	}
@@ -85,27 +105,34 @@ func run(ctx context.Context, o options, out, errOut io.Writer) (err error) {
 	if err := os.Chmod(folder, passThrough); err != nil {
 		return err
 	}
-	keep := func(scenario.Result) error { return nil }
-	if o.results != "" {
-		if keep, err = openResults(ctx, o, time.Now()); err != nil {
-			return err
-		}
-	}
-	if o.profiles != "" {
-		if o.profiles, err = filepath.Abs(o.profiles); err != nil {
-			return err
-		}
-		const anyone = 0o755
-		if err := os.MkdirAll(o.profiles, anyone); err != nil {
-			return err
-		}
-	}
-	lines := json.NewEncoder(out)
-	lines.SetEscapeHTML(false) // a goal is written with "<"
-	return scenario.Run(ctx, scenario.Config{
-		Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Names: o.scenarios, Repeat: o.repeat, Sizes: scenario.Sizes{}.Scaled(o.scale), Profiles: o.profiles,
+	return do(scenario.Config{
+		Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Names: o.scenarios, Repeat: o.repeat, Sizes: scenario.Sizes{}.Scaled(o.scale),
 		Log: slog.New(slog.NewTextHandler(errOut, nil)),
-		Emit: func(r scenario.Result) error { return errors.Join(lines.Encode(r.Line), keep(r)) },
+	})
+}
+
+func run(ctx context.Context, o options, out, errOut io.Writer) error {
+	return inFolder(o, errOut, func(cfg scenario.Config) (err error) {
+		keep := func(scenario.Result) error { return nil }
+		if o.results != "" {
+			if keep, cfg.Attach, err = openResults(ctx, o, time.Now()); err != nil {
+				return err
+			}
+		}
+		if o.profiles != "" {
+			if cfg.Profiles, err = filepath.Abs(o.profiles); err != nil {
+				return err
+			}
+			const anyone = 0o755
+			if err := os.MkdirAll(cfg.Profiles, anyone); err != nil {
+				return err
+			}
+		}
+		cfg.Sizes.Soak, cfg.Sizes.SoakRate = o.soak, o.soakRate
+		lines := json.NewEncoder(out)
+		lines.SetEscapeHTML(false) // a goal is written with "<"
+		cfg.Emit = func(r scenario.Result) error { return errors.Join(lines.Encode(r.Line), keep(r)) }
+		return scenario.Run(ctx, cfg)
 	})
 }
 

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -66,10 +68,11 @@ func TestEveryScenarioInSmall(t *testing.T) {
 		"scaleout": {"one", "two", "three", "ratio_two", "ratio_three"},
 	}
 	lines := readLines(t, out.Bytes())
-	if len(lines) != len(scenario.Names()) {
-		t.Fatalf("%d lines for %d scenarios:\n%s", len(lines), len(scenario.Names()), out.String())
+	names := slices.DeleteFunc(scenario.Names(), func(name string) bool { return name == scenario.Soak })
+	if len(lines) != len(names) {
+		t.Fatalf("%d lines for %d scenarios:\n%s", len(lines), len(names), out.String())
 	}
-	for i, name := range scenario.Names() {
+	for i, name := range names {
 		line := lines[i]
 		if line["scenario"] != name {
 			t.Errorf("line %d is of %v, want %s", i, line["scenario"], name)
@@ -106,6 +109,55 @@ func TestEveryScenarioInSmall(t *testing.T) {
 	}
 	if profiles, err := filepath.Glob(filepath.Join(o.profiles, "noop_bulk-*.pprof")); err != nil || len(profiles) != 3 {
 		t.Errorf("profiles of noop_bulk: %v, %v", profiles, err)
+	}
+}
+
+// A soak of twenty seconds has all its phases, judges them, and leaves its samples and a drawing behind.
+func TestASoakInSmall(t *testing.T) {
+	folder := t.TempDir()
+	o := options{scenarios: []string{scenario.Soak}, repeat: 1, scale: 1, results: folder, soak: 20 * time.Second, soakRate: 200}
+	var out bytes.Buffer
+	if err := run(t.Context(), o, &out, testLog{t}); err != nil {
+		t.Fatal(err)
+	}
+	line := readLines(t, out.Bytes())[0]
+	also, _ := line["also"].(map[string]any)
+	for _, goal := range strings.Split(fmt.Sprint(line["goal"]), ", ") {
+		if name, _, _ := strings.Cut(goal, " "); also[name] == nil {
+			t.Errorf("%s is not measured: %v", name, line)
+		}
+	}
+	phases := make(map[string]int)
+	for _, name := range []string{"*-soak.json", "*-soak.svg"} {
+		kept, err := filepath.Glob(filepath.Join(folder, name))
+		if err != nil || len(kept) != 1 {
+			t.Fatalf("kept %v of %s, %v", kept, name, err)
+		}
+		text, err := os.ReadFile(kept[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, ".svg") {
+			if !bytes.HasPrefix(text, []byte("<svg")) {
+				t.Errorf("the drawing begins with %.40q", text)
+			}
+			continue
+		}
+		var soak struct{ Samples []scenario.Sample }
+		if err := json.Unmarshal(text, &soak); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range soak.Samples {
+			phases[s.Phase]++
+			if s.LiveMB <= 0 || s.ServerMB <= 0 || len(s.Statements) == 0 {
+				t.Errorf("a sample is empty: %+v", s)
+			}
+		}
+	}
+	for _, phase := range []string{"", "pinned", "partitions", "payloads"} {
+		if phases[phase] == 0 {
+			t.Errorf("no sample of the phase %q: %v", phase, phases)
+		}
 	}
 }
 

@@ -42,29 +42,30 @@ type machine struct {
 	Go        string `json:"go"`
 }
 
-// openResults returns what appends a line to <results>/<date>-<commit>.jsonl.
-func openResults(ctx context.Context, o options, now time.Time) (func(scenario.Result) error, error) {
+// openResults returns what appends a line to <results>/<date>-<commit>.jsonl, and what writes other files beside it.
+func openResults(ctx context.Context, o options, now time.Time) (keep func(scenario.Result) error, attach func(string, []byte) error, err error) {
 	const anyone, readable = 0o755, 0o644
 	if err := os.MkdirAll(o.results, anyone); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	base := record{Time: now.UTC().Truncate(time.Second), Commit: git(ctx, "rev-parse", "--short", "HEAD"), Repeat: o.repeat, Scale: o.scale, Machine: thisMachine(), Modules: modules()}
 	if base.Commit == "" {
 		base.Commit = "unknown"
 	}
 	base.Changed = git(ctx, "status", "--porcelain") != ""
-	path := filepath.Join(o.results, base.Time.Format(time.DateOnly)+"-"+base.Commit+".jsonl")
+	path := filepath.Join(o.results, base.Time.Format(time.DateOnly)+"-"+base.Commit)
+	attach = func(ending string, content []byte) error { return os.WriteFile(path+"-"+ending, content, readable) }
 	return func(r scenario.Result) error {
 		kept := base
 		kept.Line, kept.Turns, kept.Postgres = r.Line, r.Turns, r.Postgres
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, readable)
+		file, err := os.OpenFile(path+".jsonl", os.O_CREATE|os.O_APPEND|os.O_WRONLY, readable)
 		if err != nil {
 			return fmt.Errorf("keep the results: %w", err)
 		}
 		encoder := json.NewEncoder(file)
 		encoder.SetEscapeHTML(false)
 		return errors.Join(encoder.Encode(kept), file.Close())
-	}, nil
+	}, attach, nil
 }
 
 // modules reads the versions of the peer and of the libraries on the way of a task.

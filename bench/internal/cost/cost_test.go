@@ -23,10 +23,10 @@ func TestParseStat(t *testing.T) {
 
 func TestPeakMemory(t *testing.T) {
 	t.Parallel()
-	if got, err := parsePeak([]byte("Name:\ttenond\nVmPeak:\t  9 kB\nVmHWM:\t  2048 kB\n")); err != nil || got != 2<<20 {
+	if got, err := parseMemory([]byte("Name:\ttenond\nVmPeak:\t  9 kB\nVmHWM:\t  2048 kB\n"), "VmHWM:"); err != nil || got != 2<<20 {
 		t.Errorf("got %d, %v", got, err)
 	}
-	if _, err := parsePeak([]byte("Name:\ttenond\n")); err == nil {
+	if _, err := parseMemory([]byte("Name:\ttenond\n"), "VmHWM:"); err == nil {
 		t.Error("a status without a peak is taken for one")
 	}
 	if got, err := PeakMemory(os.Getpid()); err != nil || got < 1<<20 {

@@ -80,20 +80,29 @@ func parseStat(text []byte) (stat, error) {
 
 // PeakMemory is the most memory, in bytes, that a process has had resident so far. The error is os.ErrNotExist where there is no /proc.
 func PeakMemory(pid int) (int64, error) {
+	return memory(pid, "VmHWM:")
+}
+
+// Memory is what a process has resident now, in bytes. The error is os.ErrNotExist where there is no /proc.
+func Memory(pid int) (int64, error) {
+	return memory(pid, "VmRSS:")
+}
+
+func memory(pid int, field string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	return parsePeak(text)
+	return parseMemory(text, field)
 }
 
-func parsePeak(text []byte) (int64, error) {
+func parseMemory(text []byte, field string) (int64, error) {
 	const kibibyte = 1024
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if value, ok := strings.CutPrefix(line, field); ok {
 			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 			return n * kibibyte, err
 		}
 	}
-	return 0, fmt.Errorf("/proc/pid/status has no VmHWM")
+	return 0, fmt.Errorf("/proc/pid/status has no %s", field)
 }

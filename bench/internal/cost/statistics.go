@@ -107,6 +107,23 @@ func (s *Statistics) Forget(ctx context.Context) error {
 	return err
 }
 
+// Named is what the statements of one name in db/queries took since Forget, in one of the roles that send them.
+type Named struct {
+	Name         string
+	Calls        int64
+	Milliseconds float64
+}
+
+// ByName reads the sums of statements by their names; those without one are "other".
+func (s *Statistics) ByName(ctx context.Context) ([]Named, error) {
+	rows, err := s.outside.Query(ctx, `select coalesce(substring(query from '^-- name: (\w+)'), 'other'), calls, total_exec_time
+		from pg_stat_statements where dbid = (select oid from pg_database where datname = $1)`, s.database)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Named])
+}
+
 // Top describes the statements that took the most time since Forget, one a line: milliseconds, calls, rows, WAL bytes, the text's beginning.
 func (s *Statistics) Top(ctx context.Context) (string, error) {
 	const most = 25

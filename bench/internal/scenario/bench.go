@@ -40,11 +40,11 @@ type bench struct {
 	river     *riverside.River
 	floor     *floor.Floor
 
-	statistics    *cost.Statistics // nil where Postgres lacks the extensions
-	watch         *pgx.Conn        // in Tenon's database
-	closers       []func() error   // in the order of the starts
-	next          int64            // number of the next run
-	quiet         time.Time        // when Tenon's last turn ended
+	statistics *cost.Statistics // nil where Postgres lacks the extensions
+	watch      *pgx.Conn        // in Tenon's database
+	closers    []func() error   // in the order of the starts
+	next       int64            // number of the next run
+	quiet      time.Time        // when Tenon's last turn ended
 }
 
 // startMain brings up an install with the peers beside it, and warms all of them.

@@ -31,6 +31,8 @@ type Config struct {
 	Log      *slog.Logger
 	// Emit gets each scenario's result when it is done.
 	Emit func(Result) error
+	// Attach keeps a file beside the results, named by its ending. Default: it is not kept.
+	Attach func(ending string, content []byte) error
 	// Roles is the program that plays workers and clients. Default: the one that runs.
 	Roles string
 }
@@ -60,11 +62,16 @@ type scenario struct {
 	better     figures.Better
 	goals      []figures.Goal
 	// later says that it runs by name or with "all" only.
-	later                     bool
+	later bool
+	// alone says that it runs by name only, and once.
+	alone                     bool
 	tenon, river, floor, echo turn
 	// stage, where it is set, stands for the turns: the scenario brings its own install up.
 	stage func(*bench, context.Context) (stage, error)
 }
+
+// Soak is the scenario that runs by name only.
+const Soak = "soak"
 
 // scenarios are all there are, in the order in which they run: those with a stage of their own last, when the others' processes have ended.
 var scenarios = []scenario{
@@ -113,6 +120,7 @@ var scenarios = []scenario{
 		name: "scaleout", unit: "tasks/s", better: figures.Higher, later: true, stage: openScaleout,
 		goals: []figures.Goal{{Figure: "ratio_two", Bound: 0.9}, {Figure: "ratio_three", Bound: 0.9}},
 	},
+	{name: Soak, unit: "tasks/s", better: figures.Higher, later: true, alone: true, stage: openSoak, goals: soakGoals},
 }
 
 // Names are the scenarios' names.
@@ -130,7 +138,7 @@ func choose(names []string) ([]scenario, error) {
 		return slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.later }), nil
 	}
 	if slices.Contains(names, "all") {
-		return scenarios, nil
+		return slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.alone }), nil
 	}
 	var out []scenario
 	for _, name := range names {
@@ -226,13 +234,17 @@ func (g *grounds) runStaged(ctx context.Context, s scenario) (err error) {
 		}
 	}()
 	var turns figures.Turns
-	for i := range g.cfg.Repeat {
+	repeat := g.cfg.Repeat
+	if s.alone {
+		repeat = 1
+	}
+	for i := range repeat {
 		got, err := set.turn(ctx)
 		if err != nil {
 			return fmt.Errorf("turn %d: %w", i+1, err)
 		}
 		turns.Tenon = append(turns.Tenon, got)
-		g.log.Info("turn", "scenario", s.name, "turn", i+1, "of", g.cfg.Repeat, s.unit, figures.Round(got.Value(s.better)), "also", got.Also)
+		g.log.Info("turn", "scenario", s.name, "turn", i+1, "of", repeat, s.unit, figures.Round(got.Value(s.better)), "also", got.Also)
 	}
 	return g.emit(s, turns)
 }

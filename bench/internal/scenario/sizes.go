@@ -28,6 +28,9 @@ type Sizes struct {
 	Idle time.Duration
 	// Steady is how long failover and handover keep a load before they strike. Default 5 s.
 	Steady time.Duration
+	// Soak and SoakRate are how long a soak takes and how many tasks a second it has. Defaults 60 min and 2,000.
+	Soak     time.Duration
+	SoakRate float64
 	// Tenants is how many tenants share the work of scaleout. Default 6.
 	Tenants int
 }
@@ -56,6 +59,12 @@ func (s Sizes) WithDefaults() Sizes {
 	}
 	if s.Idle == 0 {
 		s.Idle = time.Minute
+	}
+	if s.Soak == 0 {
+		s.Soak = time.Hour
+	}
+	if s.SoakRate == 0 {
+		s.SoakRate = 2_000
 	}
 	if s.Steady == 0 {
 		s.Steady = 5 * time.Second
