@@ -119,7 +119,7 @@ func (s *backlog) turn(ctx context.Context) (figures.Turn, error) {
 // work triggers runs in bulk while the worker works, and gives the rate at which both are done: so many runs come in and so many go out. With a backlog
 // those that go out are the oldest, and it is as long afterwards as it was before.
 func (s *backlog) work(ctx context.Context, b *bench) (rate float64, err error) {
-	if err := b.startWorker(ctx, 1); err != nil {
+	if err := b.startWorker(ctx, 1, 0); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, b.worker.Stop()) }()

@@ -28,13 +28,17 @@ func Spend(ctx context.Context, cfg Config) (spent Spent, err error) {
 	defer func() { err = errors.Join(err, g.stop()) }()
 	b := g.newBench("main", g.programs)
 	defer func() { err = errors.Join(err, b.stop()) }()
-	if err := b.startInstall(ctx, shape{}); err != nil {
+	// With more slots tasks wait in the worker on a slow machine, and one that lasts for a second costs another write.
+	if err := b.startInstall(ctx, shape{slots: 500}); err != nil {
 		return spent, err
 	}
 	if b.statistics == nil {
 		return spent, errors.New("the costs need Postgres 15 with its contrib modules, and a superuser")
 	}
 	if err := b.warm(ctx); err != nil {
+		return spent, err
+	}
+	if spent.IdleStatements, err = b.idleStatements(ctx); err != nil {
 		return spent, err
 	}
 	for _, one := range []struct {
@@ -48,14 +52,17 @@ func Spend(ctx context.Context, cfg Config) (spent Spent, err error) {
 		*one.into = *got.Cost
 		b.quiet = time.Time{} // the reading has waited for all of it
 	}
+	return spent, nil
+}
+
+// idleStatements counts what is sent while the counts of the warm-up settle.
+func (b *bench) idleStatements(ctx context.Context) (perMinute float64, err error) {
+	begin := time.Now()
 	before, err := b.statistics.Read(ctx)
 	if err != nil {
-		return spent, err
+		return 0, err
 	}
-	if err := pause(ctx, cfg.Sizes.Idle); err != nil {
-		return spent, err
-	}
-	after, err := b.statistics.Read(ctx)
-	spent.IdleStatements = float64(after.Statements-before.Statements) / cfg.Sizes.Idle.Minutes()
-	return spent, err
+	after, err := b.statistics.Settled(ctx, b.quiet)
+	b.quiet = time.Time{}
+	return float64(after.Statements-before.Statements) / time.Since(begin).Minutes(), err
 }

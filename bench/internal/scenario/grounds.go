@@ -67,6 +67,8 @@ type shape struct {
 	tenants int
 	// workers is how many the worker's process runs. Default 1; below 0: no worker or client is started.
 	workers int
+	// slots of each worker. Default 2,000.
+	slots int
 }
 
 // startInstall brings up a database, NATS, the servers, and the first tenant's worker and client, and waits until the workflows are declared.
@@ -104,7 +106,7 @@ func (b *bench) startInstall(ctx context.Context, s shape) (err error) {
 	if s.workers < 0 {
 		return nil
 	}
-	if err := b.startWorker(ctx, s.workers); err != nil {
+	if err := b.startWorker(ctx, s.workers, s.slots); err != nil {
 		return err
 	}
 	if b.client, err = tenonside.StartClient(b.place(b.server.Address, b.tokens[0].API)); err != nil {
@@ -131,9 +133,9 @@ func (b *bench) place(address, token string) tenonside.Place {
 }
 
 // startWorker starts the first tenant's worker process, and waits until it has declared its workflows.
-func (b *bench) startWorker(ctx context.Context, workers int) (err error) {
+func (b *bench) startWorker(ctx context.Context, workers, slots int) (err error) {
 	place := b.place(b.server.Address, b.tokens[0].Worker)
-	place.Workers = workers
+	place.Workers, place.Slots = workers, slots
 	if b.worker, err = tenonside.StartWorker(place); err != nil {
 		return err
 	}

@@ -290,9 +290,6 @@ func (s *soak) sample(ctx context.Context) error {
 		all += ms
 	}
 	if got.Starts > 0 {
-		for _, before := range s.seen {
-			all -= before.ms
-		}
 		one.StatementTime = all * float64(time.Millisecond/time.Microsecond) / float64(got.Starts)
 	}
 	s.seen = sums

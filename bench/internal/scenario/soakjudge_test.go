@@ -73,7 +73,7 @@ func TestASoakThatDegradesIsFound(t *testing.T) {
 		"statement_growth":       from(280, func(s *Sample) { s.StatementTime = 50 }),
 		"dead_growth":            from(280, func(s *Sample) { s.LiveDead = 5000 }),
 		"live_growth":            from(150, func(s *Sample) { s.LiveMB = max(s.LiveMB, 30) }),
-		"live_growth_after":      from(359, func(s *Sample) { s.LiveMB = 400 }),
+		"live_growth_after":      from(340, func(s *Sample) { s.LiveMB = 400 }),
 		"pinned_p99_ratio":       during(phasePinned, func(s *Sample) { s.P99 = 20 }),
 		"pinned_statement_ratio": during(phasePinned, func(s *Sample) { s.StatementTime = 60 }),
 		"payload_p99_ratio":      during(phasePayloads, func(s *Sample) { s.P99 = 20 }),

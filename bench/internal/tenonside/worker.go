@@ -1,6 +1,7 @@
 package tenonside
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,11 @@ const RoleWorker = "tenon-worker"
 // slots is how many tasks the worker takes at a time: as many as the peer's.
 const slots = 2000
 
-// variableWorkers is how many workers the process runs.
-const variableWorkers = "TENON_BENCH_WORKERS"
+// How many workers the process runs, and how many slots each has.
+const (
+	variableWorkers = "TENON_BENCH_WORKERS"
+	variableSlots   = "TENON_BENCH_SLOTS"
+)
 
 // Place says where a worker or client runs.
 type Place struct {
@@ -34,6 +38,8 @@ type Place struct {
 	Address, Token string
 	// Workers is how many workers the worker's process runs, each with a connection of its own. Default 1.
 	Workers int
+	// Slots of each worker. Default 2,000.
+	Slots int
 }
 
 func (p Place) start(name, role string) (*proc.Process, error) {
@@ -42,6 +48,7 @@ func (p Place) start(name, role string) (*proc.Process, error) {
 	}
 	return proc.Start(proc.Config{Name: name, Program: p.Program, Role: role, Folder: p.Folder, Env: []string{
 		"TENON_CLIENT_ADDRESS=" + p.Address, "TENON_CLIENT_TOKEN=" + p.Token, variableWorkers + "=" + strconv.Itoa(max(1, p.Workers)),
+		variableSlots + "=" + strconv.Itoa(cmp.Or(p.Slots, slots)),
 	}})
 }
 
@@ -91,6 +98,10 @@ func WorkerHandlers(ctx context.Context) (handlers map[string]proc.Handler, stop
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", variableWorkers, err)
 	}
+	each, err := strconv.Atoi(os.Getenv(variableSlots))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", variableSlots, err)
+	}
 	s := &starts{}
 	workers := make([]*tenon.Worker, n)
 	clients := make([]*tenon.Client, n)
@@ -98,7 +109,7 @@ func WorkerHandlers(ctx context.Context) (handlers map[string]proc.Handler, stop
 		if clients[i], err = tenon.NewClient(tenon.WithLogger(log)); err != nil {
 			return nil, nil, err
 		}
-		if workers[i], err = clients[i].NewWorker(tenon.WithSlots(slots), tenon.WithWorkflows(workflows(s.note)...)); err != nil {
+		if workers[i], err = clients[i].NewWorker(tenon.WithSlots(each), tenon.WithWorkflows(workflows(s.note)...)); err != nil {
 			return nil, nil, err
 		}
 	}
