@@ -21,13 +21,13 @@ var budgets = []struct {
 	most float64
 }{
 	{"rows written per task, in bulk", 3.15},
-	{"rows written per task, singly", 3.15},
+	{"rows written per task, singly", 3.2},
 	{"bytes of WAL per task, in bulk", 1250},
 	{"bytes of WAL per task, singly", 1250},
 	{"transactions per task, in bulk", 0.011},
 	{"transactions per task, singly", 0.17},
 	{"statements per task, in bulk", 0.07},
-	{"statements per task, singly", 0.9},
+	{"statements per task, singly", 0.8},
 	{"statements a minute, idle", 30},
 	{"allocations per task in the engine's core", 43},
 }

@@ -122,7 +122,7 @@ func TestASoakInSmall(t *testing.T) {
 	}
 	line := readLines(t, out.Bytes())[0]
 	also, _ := line["also"].(map[string]any)
-	for _, goal := range strings.Split(fmt.Sprint(line["goal"]), ", ") {
+	for goal := range strings.SplitSeq(fmt.Sprint(line["goal"]), ", ") {
 		if name, _, _ := strings.Cut(goal, " "); also[name] == nil {
 			t.Errorf("%s is not measured: %v", name, line)
 		}

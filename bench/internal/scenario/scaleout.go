@@ -83,7 +83,7 @@ func (c *crowd) spread(ctx context.Context, processes int) error {
 		owners[slug] = owner
 	}
 	each, owned := c.cfg.Sizes.Tenants/processes, make(map[string]int)
-	for _, tenant := range c.bench.tokens {
+	for _, tenant := range c.tokens {
 		if owner := owners[tenant.Slug]; owned[owner] < each {
 			owned[owner]++
 			c.tenants = append(c.tenants, tenant)

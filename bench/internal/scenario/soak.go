@@ -106,9 +106,12 @@ func (s *soak) turn(ctx context.Context) (figures.Turn, error) {
 		phase string
 		do    func(context.Context, time.Duration) error
 	}{
-		{total / 5, "", s.watchFor}, {0, phasePartitions, s.changePartitions},
-		{total/2 - pinned/2, "", s.watchFor}, {total/2 + pinned/2, phasePinned, s.pinSnapshot},
-		{total * 3 / 4, "", s.watchFor}, {total*3/4 + large, phasePayloads, s.sendLarge},
+		{total / 5, "", s.watchFor},
+		{0, phasePartitions, s.changePartitions},
+		{total/2 - pinned/2, "", s.watchFor},
+		{total/2 + pinned/2, phasePinned, s.pinSnapshot},
+		{total * 3 / 4, "", s.watchFor},
+		{total*3/4 + large, phasePayloads, s.sendLarge},
 		{total, "", s.watchFor},
 	} {
 		s.log.Info("soak", "minute", figures.Round(time.Since(s.began).Minutes()), "phase", part.phase)
@@ -272,7 +275,7 @@ func (s *soak) sample(ctx context.Context) error {
 	err := s.watch.QueryRow(ctx, `select coalesce(sum(n_dead_tup) filter (where live), 0)::bigint, coalesce(sum(n_dead_tup) filter (where not live), 0)::bigint,
 			coalesce(sum(pg_table_size(relid)) filter (where live), 0)::float8 / $1, coalesce(sum(pg_indexes_size(relid)) filter (where live), 0)::float8 / $1,
 			coalesce(sum(pg_table_size(relid)) filter (where not live), 0)::float8 / $1, coalesce(sum(pg_indexes_size(relid)) filter (where not live), 0)::float8 / $1
-		from (select *, relname = 'live' as live from pg_stat_user_tables) as t`, float64(megabyte)).Scan(
+		from (select relid, n_dead_tup, relname = 'live' as live from pg_stat_user_tables) as t`, float64(megabyte)).Scan(
 		&one.LiveDead, &one.OtherDead, &one.LiveMB, &one.LiveIndexMB, &one.OtherMB, &one.OtherIndexMB)
 	if err != nil {
 		return fmt.Errorf("read the tables' statistics: %w", err)
