@@ -26,7 +26,7 @@ type Config struct {
 	// Repeat is how many turns each contender gets. Default 3.
 	Repeat int
 	Sizes  Sizes
-	// Profiles is a folder for CPU profiles of Tenon's processes in each scenario's first turn. Default none.
+	// Profiles is a folder for CPU profiles of Tenon's processes, in the first turn of the scenarios that share an install and of idle. Default none.
 	Profiles string
 	Log      *slog.Logger
 	// Emit gets each scenario's result when it is done.
