@@ -32,7 +32,9 @@ func (s *backlog) end() error { return errors.Join(s.full.stop(), s.empty.stop()
 
 func (s *backlog) open(ctx context.Context) error {
 	for _, b := range []*bench{s.empty, s.full} {
-		if err := b.startInstall(ctx, shape{}); err != nil {
+		// The scheduler stands apart, so that its memory is its own.
+		servers := []ground.ServerConfig{{Services: everythingElse}, {Name: "scheduler", Services: "scheduler"}}
+		if err := b.startInstall(ctx, shape{servers: servers}); err != nil {
 			return err
 		}
 		// Workers work in their own turns only.
@@ -53,7 +55,7 @@ func (s *backlog) fill(ctx context.Context) error {
 	if err := b.await(ctx, "the first run of the backlog", "select count(*) = 1 from live where lane <> 0"); err != nil {
 		return err
 	}
-	if err := b.server.Stop(); err != nil {
+	if err := b.scheduler().Stop(); err != nil {
 		return err
 	}
 	copies := b.cfg.Sizes.Backlog - 1
@@ -78,18 +80,14 @@ func (s *backlog) fill(ctx context.Context) error {
 		}
 	}
 	b.next = int64(copies) + 1
-	if b.server, err = b.addServer(ctx, ground.ServerConfig{Name: "server-again"}); err != nil {
+	if _, err = b.addServer(ctx, ground.ServerConfig{Name: "scheduler-again", Services: "scheduler"}); err != nil {
 		return err
 	}
-	if err := b.client.Stop(); err != nil {
-		return err
-	}
-	if b.client, err = tenonside.StartClient(b.place(b.server.Address, b.tokens[0].API)); err != nil {
-		return err
-	}
-	b.closers = append(b.closers, b.client.Stop)
-	return nil
+	return b.await(ctx, "the scheduler to have its shards", "select count(*) = 64 from shards where owner is not null and expires_at > now()")
 }
+
+// scheduler is the process with the scheduler, the one that was started last.
+func (b *bench) scheduler() *ground.Server { return b.servers[len(b.servers)-1] }
 
 // turn measures both, one after the other.
 func (s *backlog) turn(ctx context.Context) (figures.Turn, error) {
@@ -104,7 +102,7 @@ func (s *backlog) turn(ctx context.Context) (figures.Turn, error) {
 	}
 	got := figures.Turn{Rate: rates[s.full], Also: map[string]float64{"empty": rates[s.empty], "ratio_empty": rates[s.full] / rates[s.empty]}}
 	for name, b := range map[string]*bench{"rss_mb": s.full, "rss_empty_mb": s.empty} {
-		peak, err := cost.PeakMemory(b.server.PID())
+		peak, err := cost.PeakMemory(b.scheduler().PID())
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}

@@ -85,19 +85,29 @@ func openSoak(b *bench, ctx context.Context) (stage, error) {
 func (s *soak) end() error { return nil }
 
 // turn keeps the load up, samples, and disturbs: partitions after a fifth of the time, the snapshot in the middle, large payloads after three quarters.
-func (s *soak) turn(ctx context.Context) (figures.Turn, error) {
+func (s *soak) turn(ctx context.Context) (got figures.Turn, err error) {
+	defer func() {
+		if len(s.samples) > 0 { // of one that failed too
+			got = s.judge()
+			err = errors.Join(err, s.keep(got))
+		}
+	}()
+	return got, s.run(ctx)
+}
+
+func (s *soak) run(ctx context.Context) error {
 	total := s.cfg.Sizes.Soak
 	if err := s.worker.Reset(ctx); err != nil {
-		return figures.Turn{}, err
+		return err
 	}
 	const batch = 20
 	s.began, s.last = time.Now(), time.Now()
 	err := s.client.Stream(ctx, tenonside.StreamOrder{Name: "small", Rate: s.cfg.Sizes.SoakRate, Batch: batch, First: 0, Timed: true})
 	if err != nil {
-		return figures.Turn{}, err
+		return err
 	}
 	if s.seen, err = s.calls(ctx); err != nil {
-		return figures.Turn{}, err
+		return err
 	}
 	pinned := min(5*time.Minute, total/6)
 	large := min(time.Minute, total/12)
@@ -117,7 +127,7 @@ func (s *soak) turn(ctx context.Context) (figures.Turn, error) {
 		s.log.Info("soak", "minute", figures.Round(time.Since(s.began).Minutes()), "phase", part.phase)
 		from := len(s.samples)
 		if err := part.do(ctx, part.until-time.Since(s.began)); err != nil {
-			return figures.Turn{}, fmt.Errorf("%s: %w", part.phase, err)
+			return fmt.Errorf("%s: %w", part.phase, err)
 		}
 		for i := range s.samples[from:] {
 			s.samples[from+i].Phase = part.phase
@@ -125,17 +135,13 @@ func (s *soak) turn(ctx context.Context) (figures.Turn, error) {
 	}
 	done, err := s.client.Halt(ctx, "small")
 	if err != nil {
-		return figures.Turn{}, err
+		return err
 	}
 	s.runs += done.Runs
 	if err := s.await(ctx, "the last runs to be stored", "select not exists (select from live)"); err != nil {
-		return figures.Turn{}, err
+		return err
 	}
-	if err := s.check(ctx); err != nil {
-		return figures.Turn{}, err
-	}
-	got := s.judge()
-	return got, s.keep(got)
+	return s.check(ctx)
 }
 
 // watchFor samples for a while.

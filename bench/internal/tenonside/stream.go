@@ -104,7 +104,11 @@ func (s *streams) halt(_ context.Context, name string) (Streamed, error) {
 
 // call triggers the runs of one tick, until each is acknowledged.
 func (s *stream) call(ctx context.Context, i int, due time.Time) error {
-	const pause, patience, most = 20 * time.Millisecond, 10 * time.Second, 2 * time.Minute
+	const pause, most, large = 20 * time.Millisecond, 2 * time.Minute, 1 << 16
+	patience := 10 * time.Second
+	if s.order.Pad > large { // its way is long on a busy machine, and sent again it is longer
+		patience = time.Minute
+	}
 	runs := make([]*runsv1.NewRun, s.order.Batch)
 	for n := range runs {
 		in := input{Num: s.order.First + int64(i*s.order.Batch+n), Pad: s.pad}
@@ -121,13 +125,15 @@ func (s *stream) call(ctx context.Context, i int, due time.Time) error {
 		}
 		runs[n] = &runsv1.NewRun{RunId: id, Workflow: Noop, InputJson: string(text), FirstSend: true}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("%d runs are not acknowledged after %s", len(runs), most))
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
+	var last error
 	for {
-		left, err := s.send(ctx, runs, patience)
+		left, passed, err := s.send(ctx, runs, patience)
 		if err != nil {
-			return err
+			return fmt.Errorf("%d runs are not acknowledged: %w", len(runs), errors.Join(err, last))
 		}
+		last = passed
 		s.runs.Add(int64(len(runs) - len(left)))
 		if len(left) == 0 {
 			return nil
@@ -136,42 +142,42 @@ func (s *stream) call(ctx context.Context, i int, due time.Time) error {
 		s.resent.Add(1)
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return fmt.Errorf("%d runs are not acknowledged: %w", len(runs), errors.Join(context.Cause(ctx), last))
 		case <-time.After(pause):
 		}
 	}
 }
 
-// send sends a call, and returns the runs that have to be sent again.
-func (s *stream) send(ctx context.Context, runs []*runsv1.NewRun, patience time.Duration) (left []*runsv1.NewRun, err error) {
+// send sends a call, and returns the runs that have to be sent again, with why.
+func (s *stream) send(ctx context.Context, runs []*runsv1.NewRun, patience time.Duration) (left []*runsv1.NewRun, passed, err error) {
 	once, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	res, err := s.client.Runs().TriggerBulk(once, &runsv1.TriggerBulkRequest{Runs: runs})
 	switch {
 	case err == nil && len(res.GetResults()) != len(runs):
-		return nil, fmt.Errorf("%d answers for %d runs", len(res.GetResults()), len(runs))
+		return nil, nil, fmt.Errorf("%d answers for %d runs", len(res.GetResults()), len(runs))
 	case err == nil:
 		for i, r := range res.GetResults() {
 			refused := r.GetError()
 			switch {
 			case refused == nil:
 			case passing(refused.GetCode()):
-				left = append(left, runs[i])
+				left, passed = append(left, runs[i]), errors.New(refused.GetMessage())
 			default:
-				return nil, fmt.Errorf("run %s was not made: %s", r.GetRunId(), refused.GetMessage())
+				return nil, nil, fmt.Errorf("run %s was not made: %s", r.GetRunId(), refused.GetMessage())
 			}
 		}
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	case passing(connect.CodeOf(err).String()):
-		left = runs
+		left, passed = runs, err
 	default:
-		return nil, err
+		return nil, nil, err
 	}
 	for _, run := range left {
 		run.FirstSend = false
 	}
-	return left, nil
+	return left, passed, nil
 }
 
 // passing tells whether a call with that outcome is worth sending again.
