@@ -83,9 +83,11 @@ func indexAfter(list []Sample, phase string) int {
 }
 
 func middle(list []Sample, of func(Sample) float64) float64 {
-	values := make([]float64, len(list))
-	for i, one := range list {
-		values[i] = of(one)
+	var values []float64
+	for _, one := range list {
+		if one.Rate > 0 { // where nothing started there is no latency; the next start has it
+			values = append(values, of(one))
+		}
 	}
 	return figures.Median(values)
 }

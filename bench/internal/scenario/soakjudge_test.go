@@ -49,6 +49,20 @@ func TestAHealthySoakPasses(t *testing.T) {
 	}
 }
 
+// While nothing starts there are no latencies: the samples of a stall must not look like good ones.
+func TestAStallIsNoGoodLatency(t *testing.T) {
+	t.Parallel()
+	_, broken := judged(func(s *soak) {
+		for i := 270; i < 276; i++ {
+			s.samples[i].Rate, s.samples[i].P99 = 0, 0
+		}
+		s.samples[275].Rate, s.samples[275].P99 = 12_000, 50_000
+	})
+	if len(broken) != 1 || broken[0] != "payload_p99_ratio" {
+		t.Errorf("broken are %v", broken)
+	}
+}
+
 func TestASoakThatDegradesIsFound(t *testing.T) {
 	t.Parallel()
 	from := func(at int, change func(*Sample)) func(*soak) {
