@@ -14,7 +14,7 @@ require (
 	github.com/tenon-run/tenon/proto v0.0.0
 	github.com/tenon-run/tenon/sdk/go v0.0.0-00010101000000-000000000000
 	go.uber.org/goleak v1.3.0
-	golang.org/x/sys v0.49.0
+	golang.org/x/sys v0.50.0
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261104224025-d1e00e9f33ab
 	google.golang.org/protobuf v1.36.12
 )
