@@ -47,9 +47,9 @@ func Campaign(ctx context.Context, first uint64, seeds int) Totals {
 }
 
 // Catch plays seeds with a broken engine until the checker catches it, and tells with which result; ok is false when it never did.
-func Catch(ctx context.Context, broken Broken, first uint64, seeds int) (Result, bool) {
+func Catch(ctx context.Context, broken Broken, seeds int) (Result, bool) {
 	for i := range seeds {
-		if r := Run(ctx, NewScenario(first+uint64(i)), broken, false); r.Violation != "" { //nolint:gosec // not negative
+		if r := Run(ctx, NewScenario(broken.Seed()+uint64(i)), broken, false); r.Violation != "" { //nolint:gosec // not negative
 			return r, true
 		}
 	}

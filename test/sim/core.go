@@ -17,7 +17,6 @@ type core struct {
 	s      *scheduling
 	last   map[taskKey]flow.ID // the newest assignment of each task
 	inject []engine.Input
-	opened int64
 	lines  *lines
 }
 
@@ -53,12 +52,8 @@ func (c *core) Step(now time.Time, in []engine.Input) engine.Output {
 		in = slices.Concat(c.inject, in)
 		c.inject = nil
 	}
-	switch c.s.w.broken {
-	case SupersededApplied:
+	if c.s.w.broken == SupersededApplied {
 		in = c.stamp(in)
-	case OpeningsUnordered:
-		in = c.reopen(in)
-	default:
 	}
 	for _, i := range in {
 		c.heard(i)
@@ -77,20 +72,6 @@ func (c *core) stamp(in []engine.Input) []engine.Input {
 				changed.Assignment = newest
 				out[i] = &changed
 			}
-		}
-	}
-	return out
-}
-
-// reopen passes every request to open a session off as a new one.
-func (c *core) reopen(in []engine.Input) []engine.Input {
-	out := slices.Clone(in)
-	for i := range out {
-		if open, ok := out[i].(*engine.OpenSession); ok {
-			c.opened++
-			changed := *open
-			changed.Opening = c.opened
-			out[i] = &changed
 		}
 	}
 	return out

@@ -410,7 +410,8 @@ func (d *dispatcher) deliver(st *seat, epoch int64, order *busv1.SessionOrder) {
 	if ses == nil || ses.number != order.GetSession() && d.w.broken != SessionIgnored {
 		return
 	}
-	if ses.number == order.GetSession() && ses.openings != order.GetOpening() && !order.GetClose() && d.w.broken != OpeningsUnordered {
+	older := ses.number == order.GetSession() && ses.openings != order.GetOpening() && !order.GetClose()
+	if older && d.w.broken != EpochIgnored { // the number of the opening would do the work of the epoch
 		return
 	}
 	switch {
@@ -487,7 +488,7 @@ func (d *dispatcher) report(x *worker, number int64, it *busv1.ReportItem, done 
 		verdict := reply.GetReports().GetVerdicts()[0]
 		d.w.check.verdict(x.tenant, it, verdict)
 		now, epochNow := attached()
-		counts := sentUnder == epoch && now == session && epochNow == sentUnder || d.w.broken == NewsUnguarded
+		counts := sentUnder == epoch && now == session && epochNow == sentUnder
 		if !counts && !result {
 			if st := d.seatOf(x.id); st != nil {
 				d.detach(st, epoch)

@@ -23,7 +23,7 @@ func TestBrokenEnginesAreCaught(t *testing.T) {
 	for _, broken := range BrokenEngines() {
 		t.Run(string(broken), func(t *testing.T) {
 			t.Parallel()
-			r, ok := Catch(t.Context(), broken, 1, CatchSeeds)
+			r, ok := Catch(t.Context(), broken, CatchSeeds)
 			if !ok {
 				t.Fatalf("not caught in %d worlds", CatchSeeds)
 			}

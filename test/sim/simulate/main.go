@@ -45,7 +45,7 @@ func play(ctx context.Context, first uint64, seeds int, broken bool) bool {
 	if broken {
 		for _, engine := range sim.BrokenEngines() {
 			all++
-			if r, ok := sim.Catch(ctx, engine, 1, sim.CatchSeeds); ok {
+			if r, ok := sim.Catch(ctx, engine, sim.CatchSeeds); ok {
 				caught++
 				fmt.Printf("caught at seed %d: %s (%s)\n", r.Scenario.Seed, engine, r.Violation)
 			} else {
