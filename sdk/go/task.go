@@ -33,7 +33,7 @@ type task struct {
 	ctx        context.Context
 	cancel     context.CancelCauseFunc
 	logger     func() *slog.Logger // made when it is first asked for: most tasks log nothing
-	lines      atomic.Int64 // logged so far
+	lines      atomic.Int64        // logged so far
 	parents    map[string][]byte
 
 	mu        sync.Mutex
