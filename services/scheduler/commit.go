@@ -19,8 +19,9 @@ import (
 
 // batch is what several steps of several shards want: written in one transaction, and let out together after it.
 type batch struct {
-	parts []*part
-	rows  int
+	parts   []*part
+	rows    int
+	newRuns map[int64]int // that it took in, by tenant
 }
 
 // part is one shard's share of a batch, in step order.
