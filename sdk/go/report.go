@@ -27,6 +27,7 @@ type reporter struct {
 	unsent   int                                // in the queue or under way
 	failures int                                // calls in a row that the server did not take
 	resume   time.Time                          // after them
+	alarm    time.Time                          // when somebody who sleeps will look again
 	isOpen   bool
 	wake     chan struct{} // holds one token when there may be something to do
 	progress chan struct{} // closed and made anew when unsent falls to zero
@@ -37,6 +38,9 @@ const (
 	fullReport = 500
 	// maxReportCalls is how many calls are under way at most.
 	maxReportCalls = 4
+	// startedAfter is how long a task runs before it is said to have started. Shorter ones have no need of a call that only says so, and their outcome
+	// no need to wait for its answer.
+	startedAfter = 2 * time.Millisecond
 )
 
 type pendingReport struct {
@@ -73,12 +77,20 @@ func (p *reporter) put(r *workersv1.Report) {
 	if final(r) {
 		p.ends[id] = r
 	}
+	var due time.Time
+	if !final(r) {
+		due = time.Now().Add(startedAfter)
+	}
 	if have := p.waiting[id]; have != nil {
 		have.report = r
+		if final(r) {
+			have.due = due
+		}
 	} else {
-		p.push(&pendingReport{report: r})
+		p.push(&pendingReport{report: r, due: due})
 	}
-	if p.calls == 0 || p.calls < maxReportCalls && len(p.queue) >= fullReport {
+	expected := !final(r) && p.alarm.After(time.Now()) && p.alarm.Before(due)
+	if !expected && (p.calls == 0 || p.calls < maxReportCalls && len(p.queue) >= fullReport) {
 		p.signal()
 	}
 }
@@ -254,6 +266,8 @@ func (p *reporter) take(now time.Time) ([]*pendingReport, time.Duration) {
 	if len(batch) > 0 {
 		p.calls++
 		p.signal() // there may be enough for another call
+	} else if wait > 0 {
+		p.alarm = now.Add(wait)
 	}
 	return batch, wait
 }

@@ -28,7 +28,7 @@ func completedReport(n int) *workersv1.Report {
 func TestReportCallsLeaveFullOrAlone(t *testing.T) {
 	t.Parallel()
 	p := newReporter(&Worker{client: &Client{cfg: clientConfig{backoff: backoff{time.Second, time.Second}}}})
-	now := time.Now()
+	now := time.Now().Add(time.Second) // whatever has started has run for a while
 	take := func(want int) []*pendingReport {
 		t.Helper()
 		batch, _ := p.take(now)
@@ -70,6 +70,28 @@ func TestReportCallsLeaveFullOrAlone(t *testing.T) {
 	take(0)
 	if batch, wait := p.take(now.Add(time.Minute)); len(batch) != fullReport || wait != 0 {
 		t.Errorf("%d reports leave after the pause, wait %s", len(batch), wait)
+	}
+}
+
+// A task's start is told once it has run for a while, and never when it ends before.
+func TestShortTasksOnlyReportTheirEnd(t *testing.T) {
+	t.Parallel()
+	p := newReporter(&Worker{})
+	p.open()
+	now := time.Now()
+	p.put(started(reportOf(1)))
+	if batch, wait := p.take(now); len(batch) != 0 || wait <= 0 || wait > time.Second {
+		t.Errorf("%d reports leave at once, the next after %s", len(batch), wait)
+	}
+	if batch, _ := p.take(now.Add(time.Second)); len(batch) != 1 {
+		t.Errorf("%d reports leave after a while, want 1", len(batch))
+	} else {
+		p.finished(batch, nil)
+	}
+	p.put(started(reportOf(2)))
+	p.put(completedReport(2))
+	if batch, _ := p.take(now); len(batch) != 1 || !final(batch[0].report) {
+		t.Errorf("of a short task leave %v, want its end", batch)
 	}
 }
 
