@@ -75,42 +75,6 @@ func (q *Queries) EndSessions(ctx context.Context, arg EndSessionsParams) error 
 	return err
 }
 
-const finishCompleted = `-- name: FinishCompleted :one
-SELECT finish_completed(
-  $1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::uuid[], $7::bytea[],
-  $8::uuid[], $9::bigint[])::bigint
-`
-
-type FinishCompletedParams struct {
-	TenantIds     []int64
-	RunIds        []flow.ID
-	StartedAts    []int64
-	EndedAts      []int64
-	AssignmentIds []flow.ID
-	WorkerIds     []flow.ID
-	Outputs       [][]byte
-	OutputRefs    []flow.ID
-	Revisions     []int64
-}
-
-// The common case of FinishRuns: runs of one task that have completed at the first attempt, without children.
-func (q *Queries) FinishCompleted(ctx context.Context, arg FinishCompletedParams) (int64, error) {
-	row := q.db.QueryRow(ctx, finishCompleted,
-		arg.TenantIds,
-		arg.RunIds,
-		arg.StartedAts,
-		arg.EndedAts,
-		arg.AssignmentIds,
-		arg.WorkerIds,
-		arg.Outputs,
-		arg.OutputRefs,
-		arg.Revisions,
-	)
-	var column_1 int64
-	err := row.Scan(&column_1)
-	return column_1, err
-}
-
 const finishRuns = `-- name: FinishRuns :one
 SELECT finish_runs(
   $1::bigint[], $2::uuid[], $3::smallint[], $4::text[], $5::int[], $6::int[], $7::bigint[], $8::bigint[],

@@ -255,8 +255,15 @@ func (s *segment) queue(ctx context.Context, q *schedulerq.Queries) ([]expectati
 		}
 		expect("UpdateLive", len(s.updates), true)
 	}
-	if err := s.queueFinishes(ctx, q, expect); err != nil {
-		return nil, err
+	if len(s.finishes) > 0 {
+		if _, err := q.FinishRuns(ctx, finishParams(s.finishes)); err != nil {
+			return nil, err
+		}
+		expect("FinishRuns", len(s.finishes), true)
+		if err := q.CountRuns(ctx, countParams(s.finishes)); err != nil {
+			return nil, err
+		}
+		expect("", 0, false)
 	}
 	more, err := s.queueRest(ctx, q)
 	return append(wants, more...), err
@@ -286,30 +293,6 @@ func (s *segment) queueInserts(ctx context.Context, q *schedulerq.Queries, expec
 	return nil
 }
 
-func (s *segment) queueFinishes(ctx context.Context, q *schedulerq.Queries, expect func(name string, rows int, count bool)) error {
-	if len(s.finishes) == 0 {
-		return nil
-	}
-	completed, others := split(s.finishes, justCompleted)
-	if len(completed) > 0 {
-		if _, err := q.FinishCompleted(ctx, completedParams(completed)); err != nil {
-			return err
-		}
-		expect("FinishCompleted", len(completed), true)
-	}
-	if len(others) > 0 {
-		if _, err := q.FinishRuns(ctx, finishParams(others)); err != nil {
-			return err
-		}
-		expect("FinishRuns", len(others), true)
-	}
-	if err := q.CountRuns(ctx, countParams(s.finishes)); err != nil {
-		return err
-	}
-	expect("", 0, false)
-	return nil
-}
-
 // split parts rows in two, each in the order they had.
 func split(rows []*engine.Row, first func(*engine.Row) bool) (these, others []*engine.Row) {
 	for _, r := range rows {
@@ -327,11 +310,6 @@ func justQueued(r *engine.Row) bool {
 	return r.Single && r.State == flow.Queued && r.Generation == 1 && r.Attempt == 1 && r.Lost == 0 && r.QueuedAt == r.CreatedAt && r.StartedAt == 0 &&
 		r.EndedAt == 0 && r.AssignmentID.IsZero() && r.WorkerID.IsZero() && r.Session == 0 && r.StopReason == engine.NotStopping && r.ParentRun.IsZero() &&
 		r.ParentTask == 0 && r.ParentGeneration == 0 && r.ChildKey == "" && r.ChildRuns == 0 && r.Output.None() && r.Error == nil && r.Revision == 1
-}
-
-// justCompleted tells whether a row's end is what FinishCompleted writes.
-func justCompleted(r *engine.Row) bool {
-	return r.Single && r.State == flow.Completed && r.Attempt == 1 && r.Lost == 0 && r.ChildRuns == 0 && r.Error == nil
 }
 
 func (s *segment) queueRest(ctx context.Context, q *schedulerq.Queries) ([]expectation, error) {

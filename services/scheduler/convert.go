@@ -119,20 +119,6 @@ func updateParams(rows []*engine.Row) schedulerq.UpdateLiveParams {
 	}
 }
 
-func completedParams(rows []*engine.Row) schedulerq.FinishCompletedParams {
-	return schedulerq.FinishCompletedParams{
-		TenantIds:     column(rows, func(r *engine.Row) int64 { return r.Tenant }),
-		RunIds:        column(rows, func(r *engine.Row) flow.ID { return r.ID }),
-		StartedAts:    column(rows, func(r *engine.Row) int64 { return r.StartedAt }),
-		EndedAts:      column(rows, func(r *engine.Row) int64 { return r.EndedAt }),
-		AssignmentIds: column(rows, func(r *engine.Row) flow.ID { return r.AssignmentID }),
-		WorkerIds:     column(rows, func(r *engine.Row) flow.ID { return r.WorkerID }),
-		Outputs:       column(rows, func(r *engine.Row) []byte { return r.Output.Inline }),
-		OutputRefs:    column(rows, func(r *engine.Row) flow.ID { return r.Output.Ref }),
-		Revisions:     column(rows, func(r *engine.Row) int64 { return r.Revision }),
-	}
-}
-
 func finishParams(rows []*engine.Row) schedulerq.FinishRunsParams {
 	return schedulerq.FinishRunsParams{
 		TenantIds:     column(rows, func(r *engine.Row) int64 { return r.Tenant }),

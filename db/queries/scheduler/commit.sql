@@ -85,12 +85,6 @@ SELECT finish_runs(
   @ended_ats::bigint[], @assignment_ids::uuid[], @worker_ids::uuid[], @child_runss::int[], @outputs::bytea[], @output_refs::uuid[], @errors::bytea[],
   @revisions::bigint[])::bigint;
 
--- name: FinishCompleted :one
--- The common case of FinishRuns: runs of one task that have completed at the first attempt, without children.
-SELECT finish_completed(
-  @tenant_ids::bigint[], @run_ids::uuid[], @started_ats::bigint[], @ended_ats::bigint[], @assignment_ids::uuid[], @worker_ids::uuid[], @outputs::bytea[],
-  @output_refs::uuid[], @revisions::bigint[])::bigint;
-
 -- name: InsertAttempts :exec
 INSERT INTO attempts (tenant_id, class, run_id, generation, task_no, ended_at, attempt, outcome, assignment_id, worker_id, started_at, error)
 SELECT r.tenant_id, r.class, r.run_id, r.generation, r.task_no, r.ended_at, r.attempt, r.outcome, r.assignment_id, r.worker_id, r.started_at, r.error FROM unnest(
