@@ -27,7 +27,7 @@ func completedReport(n int) *workersv1.Report {
 // Beside a call that is under way another leaves only when it is full, at most four do, and never two with news of one assignment.
 func TestReportCallsLeaveFullOrAlone(t *testing.T) {
 	t.Parallel()
-	p := newReporter(&Worker{client: &Client{cfg: clientConfig{backoff: backoff{time.Second, time.Second}}}})
+	p := newReporter(&Worker{client: &Client{cfg: clientConfig{backoff: backoff{10 * time.Second, 10 * time.Second}}}})
 	now := time.Now().Add(time.Second) // whatever has started has run for a while
 	take := func(want int) []*pendingReport {
 		t.Helper()
