@@ -329,6 +329,70 @@ func (q *Queries) InsertLive(ctx context.Context, arg InsertLiveParams) (int64, 
 	return result.RowsAffected(), nil
 }
 
+const insertQueued = `-- name: InsertQueued :execrows
+INSERT INTO live (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
+SELECT r.tenant_id, r.run_id, 0, true, r.class, r.workflow_id, r.workflow_version, 'queued', 1, 1, 0, r.priority, r.lane, r.rank, r.due_at, r.deadline_at, r.created_at, r.created_at, 0, 0, '00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000000', 0, 0, r.request_hash, '00000000-0000-0000-0000-000000000000', 0, 0, '', 0, r.traceparent, r.input, r.input_ref, NULL, '00000000-0000-0000-0000-000000000000', NULL, 1 FROM unnest(
+  $1::bigint[],
+  $2::uuid[],
+  $3::smallint[],
+  $4::bigint[],
+  $5::int[],
+  $6::smallint[],
+  $7::bigint[],
+  $8::bigint[],
+  $9::bigint[],
+  $10::bigint[],
+  $11::bigint[],
+  $12::bytea[],
+  $13::text[],
+  $14::bytea[],
+  $15::uuid[]
+) AS r (tenant_id, run_id, class, workflow_id, workflow_version, priority, lane, rank, due_at, deadline_at, created_at, request_hash, traceparent, input, input_ref)
+`
+
+type InsertQueuedParams struct {
+	TenantIds        []int64
+	RunIds           []flow.ID
+	Classs           []int16
+	WorkflowIds      []int64
+	WorkflowVersions []int32
+	Prioritys        []int16
+	Lanes            []int64
+	Ranks            []int64
+	DueAts           []int64
+	DeadlineAts      []int64
+	CreatedAts       []int64
+	RequestHashs     [][]byte
+	Traceparents     []string
+	Inputs           [][]byte
+	InputRefs        []flow.ID
+}
+
+// The common case of InsertLive: runs of one task that have just been triggered by a client, and wait. Each array costs Postgres a pass of its own.
+func (q *Queries) InsertQueued(ctx context.Context, arg InsertQueuedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertQueued,
+		arg.TenantIds,
+		arg.RunIds,
+		arg.Classs,
+		arg.WorkflowIds,
+		arg.WorkflowVersions,
+		arg.Prioritys,
+		arg.Lanes,
+		arg.Ranks,
+		arg.DueAts,
+		arg.DeadlineAts,
+		arg.CreatedAts,
+		arg.RequestHashs,
+		arg.Traceparents,
+		arg.Inputs,
+		arg.InputRefs,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const lockShards = `-- name: LockShards :exec
 
 SELECT pg_advisory_xact_lock_shared(7320, shard) FROM unnest($1::int[]) AS s (shard) ORDER BY shard

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -42,6 +43,7 @@ type servedSub struct {
 	remote  *nats.Subscription
 	handle  Handler
 	slots   chan struct{}
+	work    chan func() // to handlers' goroutines that are free
 	life    context.Context
 	end     context.CancelCauseFunc
 
@@ -52,7 +54,7 @@ type servedSub struct {
 
 func newServedSub(bus *NATS, subject string, handle Handler) *servedSub {
 	life, end := context.WithCancelCause(context.Background())
-	return &servedSub{bus: bus, subject: subject, handle: handle, slots: make(chan struct{}, MaxServing), life: life, end: end}
+	return &servedSub{bus: bus, subject: subject, handle: handle, slots: make(chan struct{}, MaxServing), work: make(chan func()), life: life, end: end}
 }
 
 // receive is called by the NATS client, one request at a time, and waits while all slots are taken.
@@ -116,12 +118,36 @@ func (s *servedSub) start(ctx context.Context, subject string, request envelope,
 	}
 	s.running.Add(1)
 	s.mu.Unlock()
-	go func() {
+	job := func() {
 		defer s.running.Done()
 		defer func() { <-s.slots }()
 		answer(s.answer(ctx, subject, request))
-	}()
+	}
+	select {
+	case s.work <- job:
+	default:
+		go s.serve(job)
+	}
 	return true
+}
+
+// serve runs a handler, and then those that come soon: a goroutine that is used again has its stack grown already. It is kept as long as life lasts,
+// or for a while.
+func (s *servedSub) serve(job func()) {
+	const idle = time.Second
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	for {
+		job()
+		timer.Reset(idle)
+		select {
+		case job = <-s.work:
+		case <-timer.C:
+			return
+		case <-s.life.Done():
+			return
+		}
+	}
 }
 
 func (s *servedSub) answer(ctx context.Context, subject string, request envelope) envelope {

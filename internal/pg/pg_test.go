@@ -154,6 +154,53 @@ func TestInTenant(t *testing.T) {
 	}
 }
 
+func TestReaderOf(t *testing.T) {
+	t.Parallel()
+	pool := table(t)
+	mustExec(t, pool, `create table notes (tenant_id bigint, note text); insert into notes values (1, 'mine'), (2, 'theirs');
+		alter table notes enable row level security; grant select on notes to tenon_reader;
+		create policy own on notes to tenon_reader using (tenant_id = nullif(current_setting('tenon.tenant_id', true), '')::bigint);
+		create function write_note() returns int language sql as $$ insert into notes values (1, 'x') returning 1 $$`)
+	const query = "select coalesce(array_agg(note), '{}'), current_user from notes"
+	var notes []string
+	var role string
+	for range 3 { // the statements are prepared by then, for whoever came first
+		for tenant, want := range map[int64]string{1: "[mine]", 2: "[theirs]", 3: "[]"} {
+			err := pg.ReaderOf(pool, tenant).QueryRow(t.Context(), query).Scan(&notes, &role)
+			if err != nil || fmt.Sprint(notes) != want || role != "tenon_reader" {
+				t.Errorf("tenant %d sees %v as %s, %v; want %s as tenon_reader", tenant, notes, role, err, want)
+			}
+		}
+		if err := pool.QueryRow(t.Context(), query).Scan(&notes, &role); err != nil || role == "tenon_reader" {
+			t.Errorf("the role outlived its query: %s, %v", role, err)
+		}
+		var tenant string
+		if err := pool.QueryRow(t.Context(), "select current_setting('tenon.tenant_id', true) || current_setting('transaction_read_only')").Scan(&tenant); err != nil || tenant != "off" {
+			t.Errorf("the tenant outlived its query: %q, %v", tenant, err)
+		}
+	}
+	var n int
+	if err := pg.ReaderOf(pool, 1).QueryRow(t.Context(), "select write_note()").Scan(&n); err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("got %v, want a refusal to write", err)
+	}
+	if err := pg.ReaderOf(pool, 1).QueryRow(t.Context(), "select 1 from notes where note = 'none'").Scan(&n); !errors.Is(err, pgx.ErrNoRows) {
+		t.Errorf("got %v, want no rows", err)
+	}
+	if err := pg.ReaderOf(pool, 1).QueryRow(t.Context(), "select from where").Scan(&n); err == nil {
+		t.Error("a statement that cannot be read is taken")
+	}
+	rows, err := pg.ReaderOf(pool, 2).Query(t.Context(), "select note from notes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || fmt.Sprint(got) != "[theirs]" {
+		t.Errorf("rows %v, %v", got, err)
+	}
+	if busy := pool.Stat().AcquiredConns(); busy != 0 {
+		t.Errorf("%d connections were not given back", busy)
+	}
+}
+
 // TestOutcomeOfRealErrors provokes each kind on a real server.
 func TestOutcomeOfRealErrors(t *testing.T) {
 	t.Parallel()

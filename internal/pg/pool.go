@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenon-run/tenon/internal/fault"
@@ -102,6 +103,10 @@ func (c Config) pool() (*pgxpool.Config, error) {
 	poolConfig.MaxConns = c.MaxConns
 	poolConfig.MinIdleConns = c.MinIdleConns
 	poolConfig.ConnConfig.ConnectTimeout = c.ConnectTimeout
+	poolConfig.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		registerArrays(conn.TypeMap())
+		return nil
+	}
 	params := poolConfig.ConnConfig.RuntimeParams
 	params["application_name"] = c.ApplicationName
 	params["statement_timeout"] = milliseconds(c.StatementTimeout)

@@ -43,7 +43,7 @@ func FromContext(ctx context.Context) (Context, bool) {
 	return taskContext{ctx, t}, true
 }
 
-func (c taskContext) Logger() *slog.Logger { return c.t.logger }
+func (c taskContext) Logger() *slog.Logger { return c.t.logger() }
 func (c taskContext) RunID() string        { return c.t.assignment.GetRunId() }
 func (c taskContext) WorkflowName() string { return c.t.assignment.GetWorkflow() }
 func (c taskContext) TaskName() string     { return c.t.assignment.GetTask() }

@@ -12,8 +12,9 @@ import (
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 )
 
-// reporter delivers reports: one call is under way at a time, and what gathers meanwhile leaves with the next. A report stays until the
-// server has answered it for good. Of one assignment's reports that have not left yet only the newest is sent, since each implies those before.
+// reporter delivers reports: what gathers while a call is under way leaves with the next. Another call leaves beside it only when it is full, so that a
+// busy worker goes on while the server stores what it has done, and an idle one makes few calls. A report stays until the server has answered it for
+// good. Of one assignment's reports only one is under way, and of those that have not left only the newest is sent, since each implies those before.
 type reporter struct {
 	w *Worker
 
@@ -21,11 +22,26 @@ type reporter struct {
 	queue    []*pendingReport
 	waiting  map[assignmentID]*pendingReport    // in the queue, by assignment
 	ends     map[assignmentID]*workersv1.Report // outcomes without an answer, in the queue or under way
+	sending  map[assignmentID]bool              // under way
+	calls    int                                // under way
 	unsent   int                                // in the queue or under way
+	failures int                                // calls in a row that the server did not take
+	resume   time.Time                          // after them
+	alarm    time.Time                          // when somebody who sleeps will look again
 	isOpen   bool
 	wake     chan struct{} // holds one token when there may be something to do
 	progress chan struct{} // closed and made anew when unsent falls to zero
 }
+
+const (
+	// fullReport is the most reports of a call.
+	fullReport = 500
+	// maxReportCalls is how many calls are under way at most.
+	maxReportCalls = 4
+	// startedAfter is how long a task runs before it is said to have started. Shorter ones have no need of a call that only says so, and their outcome
+	// no need to wait for its answer.
+	startedAfter = 2 * time.Millisecond
+)
 
 type pendingReport struct {
 	report *workersv1.Report
@@ -35,7 +51,7 @@ type pendingReport struct {
 
 func newReporter(w *Worker) *reporter {
 	return &reporter{
-		w: w, waiting: map[assignmentID]*pendingReport{}, ends: map[assignmentID]*workersv1.Report{},
+		w: w, waiting: map[assignmentID]*pendingReport{}, ends: map[assignmentID]*workersv1.Report{}, sending: map[assignmentID]bool{},
 		wake: make(chan struct{}, 1), progress: make(chan struct{}),
 	}
 }
@@ -61,12 +77,22 @@ func (p *reporter) put(r *workersv1.Report) {
 	if final(r) {
 		p.ends[id] = r
 	}
+	var due time.Time
+	if !final(r) {
+		due = time.Now().Add(startedAfter)
+	}
 	if have := p.waiting[id]; have != nil {
 		have.report = r
+		if final(r) {
+			have.due = due
+		}
 	} else {
-		p.push(&pendingReport{report: r})
+		p.push(&pendingReport{report: r, due: due})
 	}
-	p.signal()
+	expected := !final(r) && p.alarm.After(time.Now()) && p.alarm.Before(due)
+	if !expected && (p.calls == 0 || p.calls < maxReportCalls && len(p.queue) >= fullReport) {
+		p.signal()
+	}
 }
 
 func (p *reporter) push(item *pendingReport) {
@@ -131,7 +157,15 @@ func (p *reporter) flush(ctx context.Context) int {
 }
 
 func (p *reporter) run(ctx context.Context) {
-	failures := 0
+	var callers sync.WaitGroup
+	for range maxReportCalls {
+		callers.Go(func() { p.deliver(ctx) })
+	}
+	callers.Wait()
+}
+
+// deliver makes one call after the other until ctx ends or the server refuses the worker.
+func (p *reporter) deliver(ctx context.Context) {
 	for {
 		batch, wait := p.take(time.Now())
 		if len(batch) == 0 {
@@ -141,8 +175,8 @@ func (p *reporter) run(ctx context.Context) {
 			continue
 		}
 		err := p.send(ctx, batch)
+		p.finished(batch, err)
 		if err == nil {
-			failures = 0
 			continue
 		}
 		if ctx.Err() != nil {
@@ -155,11 +189,23 @@ func (p *reporter) run(ctx context.Context) {
 		default:
 			p.w.log.Warn("tenon worker's reports failed, sending them again", "worker", p.w.workerID(), "reports", len(batch), "error", err)
 		}
-		if !pause(ctx, p.w.client.cfg.backoff.after(failures)) {
-			return
-		}
-		failures++
 	}
+}
+
+// finished notes the end of a call. After a failed one all wait for a while.
+func (p *reporter) finished(batch []*pendingReport, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls--
+	for _, item := range batch {
+		delete(p.sending, idOf(item.report.GetAssignmentId()))
+	}
+	if err == nil {
+		p.failures = 0
+		return
+	}
+	p.resume = time.Now().Add(p.w.client.cfg.backoff.after(p.failures))
+	p.failures++
 }
 
 // sleep waits for news, or for the next report to be due.
@@ -184,31 +230,56 @@ func (p *reporter) sleep(ctx context.Context, wait time.Duration) bool {
 func (p *reporter) take(now time.Time) ([]*pendingReport, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.isOpen {
+	if !p.isOpen || p.calls == maxReportCalls || p.calls > 0 && len(p.queue) < fullReport {
 		return nil, 0
+	}
+	if wait := p.resume.Sub(now); wait > 0 {
+		return nil, wait
 	}
 	var batch, kept []*pendingReport
 	var wait time.Duration
 	bytes := 0
 	for _, item := range p.queue {
-		left := item.due.Sub(now)
-		size := proto.Size(item.report)
-		switch {
+		size := sizeOf(item.report)
+		switch left := item.due.Sub(now); {
 		case left > 0:
 			if wait == 0 || left < wait {
 				wait = left
 			}
 			kept = append(kept, item)
-		case len(batch) == maxBatchItems, len(batch) > 0 && bytes+size > maxBatchBytes:
+		case p.sending[idOf(item.report.GetAssignmentId())], len(batch) == fullReport, len(batch) > 0 && bytes+size > maxBatchBytes:
 			kept = append(kept, item)
 		default:
 			bytes += size
 			batch = append(batch, item)
-			delete(p.waiting, idOf(item.report.GetAssignmentId()))
 		}
 	}
+	if p.calls > 0 && len(batch) < fullReport {
+		return nil, wait
+	}
 	p.queue = kept
+	for _, item := range batch {
+		id := idOf(item.report.GetAssignmentId())
+		delete(p.waiting, id)
+		p.sending[id] = true
+	}
+	if len(batch) > 0 {
+		p.calls++
+		p.signal() // there may be enough for another call
+	} else if wait > 0 {
+		p.alarm = now.Add(wait)
+	}
 	return batch, wait
+}
+
+// sizeOf is about how many bytes a report has on the wire; not less than it has.
+func sizeOf(r *workersv1.Report) int {
+	const head = 256
+	size := head + len(r.GetRunId()) + len(r.GetCompleted().GetOutputJson())
+	if e := r.GetFailed().GetError(); e != nil {
+		size += len(e.GetKind()) + len(e.GetMessage()) + len(e.GetStack())
+	}
+	return size
 }
 
 // send delivers a batch and deals with its answers. On an error all of it is in the queue again.

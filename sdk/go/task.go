@@ -32,8 +32,8 @@ type task struct {
 	id         assignmentID
 	ctx        context.Context
 	cancel     context.CancelCauseFunc
-	logger     *slog.Logger
-	lines      atomic.Int64 // logged so far
+	logger     func() *slog.Logger // made when it is first asked for: most tasks log nothing
+	lines      atomic.Int64        // logged so far
 	parents    map[string][]byte
 
 	mu        sync.Mutex
@@ -169,10 +169,10 @@ func (w *Worker) accept(_ context.Context, a *workersv1.Assignment) {
 }
 
 func (w *Worker) newTask(a *workersv1.Assignment, id assignmentID) *task {
-	t := &task{worker: w, assignment: a, id: id, parents: make(map[string][]byte, len(a.GetParents()))}
+	t := &task{worker: w, assignment: a, id: id}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	t.ctx, t.cancel = context.WithValue(ctx, taskKey{}, t), cancel
-	t.logger = slog.New(newLogHandler(t))
+	t.logger = sync.OnceValue(func() *slog.Logger { return slog.New(newLogHandler(t)) })
 	return t
 }
 
@@ -186,11 +186,14 @@ func (t *task) arrival() *workersv1.Report {
 	return r
 }
 
+// errGoexit is the outcome of a task whose code does not come back.
+var errGoexit = Errorf(KindPanic, "the task's code ended its goroutine (runtime.Goexit)")
+
 // execute runs a task to its outcome, which is handed over whatever the task's code does to its goroutine.
 func (w *Worker) execute(t *task, h handler) {
 	var output []byte
 	var stack string
-	err := Errorf(KindPanic, "the task's code ended its goroutine (runtime.Goexit)")
+	err := errGoexit
 	defer func() {
 		w.reports.put(t.outcome(output, err, stack))
 		w.mu.Lock()
@@ -326,6 +329,9 @@ func (w *Worker) inputs(t *task) ([]byte, error) {
 	if len(a.GetInputRef()) > 0 {
 		refs = append(refs, a.GetInputRef())
 	}
+	if len(a.GetParents()) > 0 {
+		t.parents = make(map[string][]byte, len(a.GetParents()))
+	}
 	for _, p := range a.GetParents() {
 		t.parents[p.GetTask()] = orNull([]byte(p.GetOutputJson()))
 		if len(p.GetOutputRef()) > 0 {
@@ -379,50 +385,4 @@ func (w *Worker) payloads(ctx context.Context, refs [][]byte) (map[assignmentID]
 		refs = refs[len(got):]
 	}
 	return found, nil
-}
-
-// pool runs functions on goroutines that are used again, so that their stacks grow once.
-type pool struct {
-	jobs    chan func()
-	quit    chan struct{}
-	idle    atomic.Int32
-	maxIdle int32
-	all     sync.WaitGroup
-}
-
-func newPool(slots int) *pool {
-	return &pool{jobs: make(chan func()), quit: make(chan struct{}), maxIdle: int32(min(slots, 64))}
-}
-
-// run starts f at once, on an idle goroutine if there is one.
-func (p *pool) run(f func()) {
-	select {
-	case p.jobs <- f:
-	default:
-		p.all.Go(func() { p.loop(f) })
-	}
-}
-
-func (p *pool) loop(f func()) {
-	for {
-		f()
-		if p.idle.Add(1) > p.maxIdle {
-			p.idle.Add(-1)
-			return
-		}
-		select {
-		case f = <-p.jobs:
-			p.idle.Add(-1)
-		case <-p.quit:
-			return
-		}
-	}
-}
-
-// close ends the idle goroutines, and busy ones as soon as their function returns. It waits for them if told to.
-func (p *pool) close(wait bool) {
-	close(p.quit)
-	if wait {
-		p.all.Wait()
-	}
 }

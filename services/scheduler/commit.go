@@ -19,8 +19,9 @@ import (
 
 // batch is what several steps of several shards want: written in one transaction, and let out together after it.
 type batch struct {
-	parts []*part
-	rows  int
+	parts   []*part
+	rows    int
+	newRuns map[int64]int // that it took in, by tenant
 }
 
 // part is one shard's share of a batch, in step order.
@@ -171,9 +172,9 @@ type rowKey struct {
 
 // segment is a stretch of changes in which each row is inserted, updated and finished at most once, in that order.
 type segment struct {
-	inserts  []engine.Row
-	updates  []engine.Row
-	finishes []engine.Row
+	inserts  []*engine.Row
+	updates  []*engine.Row
+	finishes []*engine.Row
 	attempts []*engine.AddAttempt
 	opened   []*engine.PutSession
 	ended    []*engine.EndSession
@@ -204,23 +205,26 @@ func segments(parts []*part) []*segment {
 func (s *segment) add(change engine.Change) {
 	switch c := change.(type) {
 	case *engine.InsertRun:
-		for _, r := range c.Rows {
+		for i := range c.Rows {
+			r := &c.Rows[i]
 			s.inserted[rowKey{r.RunKey, r.TaskNo}] = len(s.inserts)
 			s.inserts = append(s.inserts, r)
 		}
 	case *engine.UpdateRow:
 		key := rowKey{c.Row.RunKey, c.Row.TaskNo}
 		if i, ok := s.inserted[key]; ok {
-			s.inserts[i] = c.Row
+			s.inserts[i] = &c.Row
 		} else if i, ok := s.updated[key]; ok {
-			s.updates[i] = c.Row
+			s.updates[i] = &c.Row
 		} else {
 			s.updated[key] = len(s.updates)
-			s.updates = append(s.updates, c.Row)
+			s.updates = append(s.updates, &c.Row)
 		}
 	case *engine.FinishRun:
 		s.finished[c.Rows[0].RunKey] = true
-		s.finishes = append(s.finishes, c.Rows...)
+		for i := range c.Rows {
+			s.finishes = append(s.finishes, &c.Rows[i])
+		}
 	case *engine.AddAttempt:
 		s.attempts = append(s.attempts, c)
 	case *engine.PutSession:
@@ -230,7 +234,7 @@ func (s *segment) add(change engine.Change) {
 	}
 }
 
-func byRow(a, b engine.Row) int {
+func byRow(a, b *engine.Row) int {
 	return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), bytes.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.TaskNo, b.TaskNo))
 }
 
@@ -242,17 +246,8 @@ func (s *segment) queue(ctx context.Context, q *schedulerq.Queries) ([]expectati
 	slices.SortFunc(s.inserts, byRow)
 	slices.SortFunc(s.updates, byRow)
 	slices.SortFunc(s.finishes, byRow)
-	if len(s.inserts) > 0 {
-		if _, err := q.InsertLive(ctx, insertParams(s.inserts)); err != nil {
-			return nil, err
-		}
-		expect("InsertLive", len(s.inserts), false)
-		if children := childParams(s.inserts); len(children.RunIds) > 0 {
-			if err := q.InsertChildRuns(ctx, children); err != nil {
-				return nil, err
-			}
-			expect("", 0, false)
-		}
+	if err := s.queueInserts(ctx, q, expect); err != nil {
+		return nil, err
 	}
 	if len(s.updates) > 0 {
 		if _, err := q.UpdateLive(ctx, updateParams(s.updates)); err != nil {
@@ -272,6 +267,49 @@ func (s *segment) queue(ctx context.Context, q *schedulerq.Queries) ([]expectati
 	}
 	more, err := s.queueRest(ctx, q)
 	return append(wants, more...), err
+}
+
+func (s *segment) queueInserts(ctx context.Context, q *schedulerq.Queries, expect func(name string, rows int, count bool)) error {
+	queued, others := split(s.inserts, justQueued)
+	if len(queued) > 0 {
+		if _, err := q.InsertQueued(ctx, queuedParams(queued)); err != nil {
+			return err
+		}
+		expect("InsertQueued", len(queued), false)
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	if _, err := q.InsertLive(ctx, insertParams(others)); err != nil {
+		return err
+	}
+	expect("InsertLive", len(others), false)
+	if children := childParams(others); len(children.RunIds) > 0 {
+		if err := q.InsertChildRuns(ctx, children); err != nil {
+			return err
+		}
+		expect("", 0, false)
+	}
+	return nil
+}
+
+// split parts rows in two, each in the order they had.
+func split(rows []*engine.Row, first func(*engine.Row) bool) (these, others []*engine.Row) {
+	for _, r := range rows {
+		if first(r) {
+			these = append(these, r)
+		} else {
+			others = append(others, r)
+		}
+	}
+	return these, others
+}
+
+// justQueued tells whether a new row is what InsertQueued writes.
+func justQueued(r *engine.Row) bool {
+	return r.Single && r.State == flow.Queued && r.Generation == 1 && r.Attempt == 1 && r.Lost == 0 && r.QueuedAt == r.CreatedAt && r.StartedAt == 0 &&
+		r.EndedAt == 0 && r.AssignmentID.IsZero() && r.WorkerID.IsZero() && r.Session == 0 && r.StopReason == engine.NotStopping && r.ParentRun.IsZero() &&
+		r.ParentTask == 0 && r.ParentGeneration == 0 && r.ChildKey == "" && r.ChildRuns == 0 && r.Output.None() && r.Error == nil && r.Revision == 1
 }
 
 func (s *segment) queueRest(ctx context.Context, q *schedulerq.Queries) ([]expectation, error) {

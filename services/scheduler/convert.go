@@ -20,110 +20,130 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-func insertParams(rows []engine.Row) schedulerq.InsertLiveParams {
-	var p schedulerq.InsertLiveParams
-	for i := range rows {
-		r := &rows[i]
-		p.TenantIds = append(p.TenantIds, r.Tenant)
-		p.RunIds = append(p.RunIds, r.ID)
-		p.TaskNos = append(p.TaskNos, r.TaskNo)
-		p.Singles = append(p.Singles, r.Single)
-		p.Classs = append(p.Classs, int16(r.Class))
-		p.WorkflowIds = append(p.WorkflowIds, r.WorkflowID)
-		p.WorkflowVersions = append(p.WorkflowVersions, r.Version)
-		p.States = append(p.States, string(r.State))
-		p.Generations = append(p.Generations, r.Generation)
-		p.Attempts = append(p.Attempts, r.Attempt)
-		p.Losts = append(p.Losts, r.Lost)
-		p.Prioritys = append(p.Prioritys, r.Priority)
-		p.Lanes = append(p.Lanes, int64(r.Lane)) //nolint:gosec // the hash's bits, read back the same way
-		p.Ranks = append(p.Ranks, r.Rank)
-		p.DueAts = append(p.DueAts, r.DueAt)
-		p.DeadlineAts = append(p.DeadlineAts, r.DeadlineAt)
-		p.CreatedAts = append(p.CreatedAts, r.CreatedAt)
-		p.QueuedAts = append(p.QueuedAts, r.QueuedAt)
-		p.StartedAts = append(p.StartedAts, r.StartedAt)
-		p.EndedAts = append(p.EndedAts, r.EndedAt)
-		p.AssignmentIds = append(p.AssignmentIds, r.AssignmentID)
-		p.WorkerIds = append(p.WorkerIds, r.WorkerID)
-		p.WorkerSessions = append(p.WorkerSessions, r.Session)
-		p.StopReasons = append(p.StopReasons, int16(r.StopReason))
-		p.RequestHashs = append(p.RequestHashs, notNil(r.RequestHash))
-		p.ParentRunIds = append(p.ParentRunIds, r.ParentRun)
-		p.ParentTaskNos = append(p.ParentTaskNos, r.ParentTask)
-		p.ParentGenerations = append(p.ParentGenerations, r.ParentGeneration)
-		p.ChildKeys = append(p.ChildKeys, r.ChildKey)
-		p.ChildRunss = append(p.ChildRunss, r.ChildRuns)
-		p.Traceparents = append(p.Traceparents, r.Traceparent)
-		p.Inputs = append(p.Inputs, r.Input.Inline)
-		p.InputRefs = append(p.InputRefs, r.Input.Ref)
-		p.Outputs = append(p.Outputs, r.Output.Inline)
-		p.OutputRefs = append(p.OutputRefs, r.Output.Ref)
-		p.Errors = append(p.Errors, encodeError(r.Error))
-		p.Revisions = append(p.Revisions, r.Revision)
+// column is one array of many rows.
+func column[T any](rows []*engine.Row, of func(*engine.Row) T) []T {
+	out := make([]T, len(rows))
+	for i, r := range rows {
+		out[i] = of(r)
 	}
-	return p
+	return out
 }
 
-func updateParams(rows []engine.Row) schedulerq.UpdateLiveParams {
-	var p schedulerq.UpdateLiveParams
-	for i := range rows {
-		r := &rows[i]
-		p.TenantIds = append(p.TenantIds, r.Tenant)
-		p.RunIds = append(p.RunIds, r.ID)
-		p.TaskNos = append(p.TaskNos, r.TaskNo)
-		p.States = append(p.States, string(r.State))
-		p.Generations = append(p.Generations, r.Generation)
-		p.Attempts = append(p.Attempts, r.Attempt)
-		p.Losts = append(p.Losts, r.Lost)
-		p.Lanes = append(p.Lanes, int64(r.Lane)) //nolint:gosec // the hash's bits, read back the same way
-		p.Ranks = append(p.Ranks, r.Rank)
-		p.DueAts = append(p.DueAts, r.DueAt)
-		p.DeadlineAts = append(p.DeadlineAts, r.DeadlineAt)
-		p.QueuedAts = append(p.QueuedAts, r.QueuedAt)
-		p.StartedAts = append(p.StartedAts, r.StartedAt)
-		p.EndedAts = append(p.EndedAts, r.EndedAt)
-		p.AssignmentIds = append(p.AssignmentIds, r.AssignmentID)
-		p.WorkerIds = append(p.WorkerIds, r.WorkerID)
-		p.WorkerSessions = append(p.WorkerSessions, r.Session)
-		p.StopReasons = append(p.StopReasons, int16(r.StopReason))
-		p.ChildRunss = append(p.ChildRunss, r.ChildRuns)
-		p.Outputs = append(p.Outputs, r.Output.Inline)
-		p.OutputRefs = append(p.OutputRefs, r.Output.Ref)
-		p.Errors = append(p.Errors, encodeError(r.Error))
-		p.Revisions = append(p.Revisions, r.Revision)
+func queuedParams(rows []*engine.Row) schedulerq.InsertQueuedParams {
+	return schedulerq.InsertQueuedParams{
+		TenantIds:        column(rows, func(r *engine.Row) int64 { return r.Tenant }),
+		RunIds:           column(rows, func(r *engine.Row) flow.ID { return r.ID }),
+		Classs:           column(rows, func(r *engine.Row) int16 { return int16(r.Class) }),
+		WorkflowIds:      column(rows, func(r *engine.Row) int64 { return r.WorkflowID }),
+		WorkflowVersions: column(rows, func(r *engine.Row) int32 { return r.Version }),
+		Prioritys:        column(rows, func(r *engine.Row) int16 { return r.Priority }),
+		Lanes:            column(rows, func(r *engine.Row) int64 { return int64(r.Lane) }), //nolint:gosec // the hash's bits, read back the same way
+		Ranks:            column(rows, func(r *engine.Row) int64 { return r.Rank }),
+		DueAts:           column(rows, func(r *engine.Row) int64 { return r.DueAt }),
+		DeadlineAts:      column(rows, func(r *engine.Row) int64 { return r.DeadlineAt }),
+		CreatedAts:       column(rows, func(r *engine.Row) int64 { return r.CreatedAt }),
+		RequestHashs:     column(rows, func(r *engine.Row) []byte { return notNil(r.RequestHash) }),
+		Traceparents:     column(rows, func(r *engine.Row) string { return r.Traceparent }),
+		Inputs:           column(rows, func(r *engine.Row) []byte { return r.Input.Inline }),
+		InputRefs:        column(rows, func(r *engine.Row) flow.ID { return r.Input.Ref }),
 	}
-	return p
 }
 
-func finishParams(rows []engine.Row) schedulerq.FinishRunsParams {
-	var p schedulerq.FinishRunsParams
-	for i := range rows {
-		r := &rows[i]
-		p.TenantIds = append(p.TenantIds, r.Tenant)
-		p.RunIds = append(p.RunIds, r.ID)
-		p.TaskNos = append(p.TaskNos, r.TaskNo)
-		p.States = append(p.States, string(r.State))
-		p.Attempts = append(p.Attempts, r.Attempt)
-		p.Losts = append(p.Losts, r.Lost)
-		p.QueuedAts = append(p.QueuedAts, r.QueuedAt)
-		p.StartedAts = append(p.StartedAts, r.StartedAt)
-		p.EndedAts = append(p.EndedAts, r.EndedAt)
-		p.AssignmentIds = append(p.AssignmentIds, r.AssignmentID)
-		p.WorkerIds = append(p.WorkerIds, r.WorkerID)
-		p.ChildRunss = append(p.ChildRunss, r.ChildRuns)
-		p.Outputs = append(p.Outputs, r.Output.Inline)
-		p.OutputRefs = append(p.OutputRefs, r.Output.Ref)
-		p.Errors = append(p.Errors, encodeError(r.Error))
-		p.Revisions = append(p.Revisions, r.Revision)
+func insertParams(rows []*engine.Row) schedulerq.InsertLiveParams {
+	return schedulerq.InsertLiveParams{
+		TenantIds:         column(rows, func(r *engine.Row) int64 { return r.Tenant }),
+		RunIds:            column(rows, func(r *engine.Row) flow.ID { return r.ID }),
+		TaskNos:           column(rows, func(r *engine.Row) int16 { return r.TaskNo }),
+		Singles:           column(rows, func(r *engine.Row) bool { return r.Single }),
+		Classs:            column(rows, func(r *engine.Row) int16 { return int16(r.Class) }),
+		WorkflowIds:       column(rows, func(r *engine.Row) int64 { return r.WorkflowID }),
+		WorkflowVersions:  column(rows, func(r *engine.Row) int32 { return r.Version }),
+		States:            column(rows, func(r *engine.Row) string { return string(r.State) }),
+		Generations:       column(rows, func(r *engine.Row) int32 { return r.Generation }),
+		Attempts:          column(rows, func(r *engine.Row) int32 { return r.Attempt }),
+		Losts:             column(rows, func(r *engine.Row) int32 { return r.Lost }),
+		Prioritys:         column(rows, func(r *engine.Row) int16 { return r.Priority }),
+		Lanes:             column(rows, func(r *engine.Row) int64 { return int64(r.Lane) }), //nolint:gosec // the hash's bits, read back the same way
+		Ranks:             column(rows, func(r *engine.Row) int64 { return r.Rank }),
+		DueAts:            column(rows, func(r *engine.Row) int64 { return r.DueAt }),
+		DeadlineAts:       column(rows, func(r *engine.Row) int64 { return r.DeadlineAt }),
+		CreatedAts:        column(rows, func(r *engine.Row) int64 { return r.CreatedAt }),
+		QueuedAts:         column(rows, func(r *engine.Row) int64 { return r.QueuedAt }),
+		StartedAts:        column(rows, func(r *engine.Row) int64 { return r.StartedAt }),
+		EndedAts:          column(rows, func(r *engine.Row) int64 { return r.EndedAt }),
+		AssignmentIds:     column(rows, func(r *engine.Row) flow.ID { return r.AssignmentID }),
+		WorkerIds:         column(rows, func(r *engine.Row) flow.ID { return r.WorkerID }),
+		WorkerSessions:    column(rows, func(r *engine.Row) int64 { return r.Session }),
+		StopReasons:       column(rows, func(r *engine.Row) int16 { return int16(r.StopReason) }),
+		RequestHashs:      column(rows, func(r *engine.Row) []byte { return notNil(r.RequestHash) }),
+		ParentRunIds:      column(rows, func(r *engine.Row) flow.ID { return r.ParentRun }),
+		ParentTaskNos:     column(rows, func(r *engine.Row) int16 { return r.ParentTask }),
+		ParentGenerations: column(rows, func(r *engine.Row) int32 { return r.ParentGeneration }),
+		ChildKeys:         column(rows, func(r *engine.Row) string { return r.ChildKey }),
+		ChildRunss:        column(rows, func(r *engine.Row) int32 { return r.ChildRuns }),
+		Traceparents:      column(rows, func(r *engine.Row) string { return r.Traceparent }),
+		Inputs:            column(rows, func(r *engine.Row) []byte { return r.Input.Inline }),
+		InputRefs:         column(rows, func(r *engine.Row) flow.ID { return r.Input.Ref }),
+		Outputs:           column(rows, func(r *engine.Row) []byte { return r.Output.Inline }),
+		OutputRefs:        column(rows, func(r *engine.Row) flow.ID { return r.Output.Ref }),
+		Errors:            column(rows, func(r *engine.Row) []byte { return encodeError(r.Error) }),
+		Revisions:         column(rows, func(r *engine.Row) int64 { return r.Revision }),
 	}
-	return p
 }
 
-func childParams(rows []engine.Row) schedulerq.InsertChildRunsParams {
+func updateParams(rows []*engine.Row) schedulerq.UpdateLiveParams {
+	return schedulerq.UpdateLiveParams{
+		TenantIds:      column(rows, func(r *engine.Row) int64 { return r.Tenant }),
+		RunIds:         column(rows, func(r *engine.Row) flow.ID { return r.ID }),
+		TaskNos:        column(rows, func(r *engine.Row) int16 { return r.TaskNo }),
+		States:         column(rows, func(r *engine.Row) string { return string(r.State) }),
+		Generations:    column(rows, func(r *engine.Row) int32 { return r.Generation }),
+		Attempts:       column(rows, func(r *engine.Row) int32 { return r.Attempt }),
+		Losts:          column(rows, func(r *engine.Row) int32 { return r.Lost }),
+		Lanes:          column(rows, func(r *engine.Row) int64 { return int64(r.Lane) }), //nolint:gosec // the hash's bits, read back the same way
+		Ranks:          column(rows, func(r *engine.Row) int64 { return r.Rank }),
+		DueAts:         column(rows, func(r *engine.Row) int64 { return r.DueAt }),
+		DeadlineAts:    column(rows, func(r *engine.Row) int64 { return r.DeadlineAt }),
+		QueuedAts:      column(rows, func(r *engine.Row) int64 { return r.QueuedAt }),
+		StartedAts:     column(rows, func(r *engine.Row) int64 { return r.StartedAt }),
+		EndedAts:       column(rows, func(r *engine.Row) int64 { return r.EndedAt }),
+		AssignmentIds:  column(rows, func(r *engine.Row) flow.ID { return r.AssignmentID }),
+		WorkerIds:      column(rows, func(r *engine.Row) flow.ID { return r.WorkerID }),
+		WorkerSessions: column(rows, func(r *engine.Row) int64 { return r.Session }),
+		StopReasons:    column(rows, func(r *engine.Row) int16 { return int16(r.StopReason) }),
+		ChildRunss:     column(rows, func(r *engine.Row) int32 { return r.ChildRuns }),
+		Outputs:        column(rows, func(r *engine.Row) []byte { return r.Output.Inline }),
+		OutputRefs:     column(rows, func(r *engine.Row) flow.ID { return r.Output.Ref }),
+		Errors:         column(rows, func(r *engine.Row) []byte { return encodeError(r.Error) }),
+		Revisions:      column(rows, func(r *engine.Row) int64 { return r.Revision }),
+	}
+}
+
+func finishParams(rows []*engine.Row) schedulerq.FinishRunsParams {
+	return schedulerq.FinishRunsParams{
+		TenantIds:     column(rows, func(r *engine.Row) int64 { return r.Tenant }),
+		RunIds:        column(rows, func(r *engine.Row) flow.ID { return r.ID }),
+		TaskNos:       column(rows, func(r *engine.Row) int16 { return r.TaskNo }),
+		States:        column(rows, func(r *engine.Row) string { return string(r.State) }),
+		Attempts:      column(rows, func(r *engine.Row) int32 { return r.Attempt }),
+		Losts:         column(rows, func(r *engine.Row) int32 { return r.Lost }),
+		QueuedAts:     column(rows, func(r *engine.Row) int64 { return r.QueuedAt }),
+		StartedAts:    column(rows, func(r *engine.Row) int64 { return r.StartedAt }),
+		EndedAts:      column(rows, func(r *engine.Row) int64 { return r.EndedAt }),
+		AssignmentIds: column(rows, func(r *engine.Row) flow.ID { return r.AssignmentID }),
+		WorkerIds:     column(rows, func(r *engine.Row) flow.ID { return r.WorkerID }),
+		ChildRunss:    column(rows, func(r *engine.Row) int32 { return r.ChildRuns }),
+		Outputs:       column(rows, func(r *engine.Row) []byte { return r.Output.Inline }),
+		OutputRefs:    column(rows, func(r *engine.Row) flow.ID { return r.Output.Ref }),
+		Errors:        column(rows, func(r *engine.Row) []byte { return encodeError(r.Error) }),
+		Revisions:     column(rows, func(r *engine.Row) int64 { return r.Revision }),
+	}
+}
+
+func childParams(rows []*engine.Row) schedulerq.InsertChildRunsParams {
 	var p schedulerq.InsertChildRunsParams
-	for i := range rows {
-		if r := &rows[i]; !r.ParentRun.IsZero() {
+	for _, r := range rows {
+		if !r.ParentRun.IsZero() {
 			p.TenantIds, p.Classes = append(p.TenantIds, r.Tenant), append(p.Classes, int16(r.Class))
 			p.ParentRunIds, p.RunIds = append(p.ParentRunIds, r.ParentRun), append(p.RunIds, r.ID)
 		}
@@ -184,15 +204,15 @@ func fromList(tenant int64, l *schedulerq.ListedRunsRow) engine.Row {
 }
 
 // countParams counts finished runs by workflow, state and minute, in the order of their key.
-func countParams(rows []engine.Row) (p schedulerq.CountRunsParams) {
+func countParams(rows []*engine.Row) (p schedulerq.CountRunsParams) {
 	type bucket struct {
 		tenant, workflow int64
 		state            string
 		minute           int64
 	}
 	counts := make(map[bucket]int64)
-	for i := range rows {
-		if r := &rows[i]; r.TaskNo == 0 {
+	for _, r := range rows {
+		if r.TaskNo == 0 {
 			counts[bucket{r.Tenant, r.WorkflowID, string(r.State), r.EndedAt / time.Minute.Microseconds()}]++
 		}
 	}

@@ -100,7 +100,7 @@ func (d *Drive) Request(shard int32, epoch int64, data []byte, done func([]byte,
 		return true
 	}
 	d.asked = append(d.asked, asked{e, reply, done})
-	d.owner.takeIn(e)
+	d.owner.hearRequest(e)
 	d.turn()
 	return true
 }

@@ -39,23 +39,24 @@ type heard struct {
 
 // watcher wakes when one of its runs has changed. Notices are hints: whoever waits reads, and reads again now and then.
 type watcher struct {
-	notices *notices
-	tenant  int64
-	ids     []flow.ID
-	wake    chan struct{} // has room for one token
-	fresh   bool          // its run was made by the call that watches
+	notices  *notices
+	tenant   int64
+	ids      []flow.ID
+	wake     chan struct{} // has room for one token
+	endsOnly bool          // other changes do not wake it
+	fresh    bool          // its run was made by the call that watches
 
 	mu    sync.Mutex
 	ended []flow.ID // runs that were said to be final
 }
 
-// watch hears of runs from its return on.
-func (n *notices) watch(tenant int64, ids []flow.ID) (*watcher, error) {
+// watch hears of runs from its return on: of every change, or of their ends alone.
+func (n *notices) watch(tenant int64, ids []flow.ID, endsOnly bool) (*watcher, error) {
 	h, err := n.listen(tenant)
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{notices: n, tenant: tenant, ids: ids, wake: make(chan struct{}, 1)}
+	w := &watcher{notices: n, tenant: tenant, ids: ids, wake: make(chan struct{}, 1), endsOnly: endsOnly}
 	h.mu.Lock()
 	for _, id := range ids {
 		h.watchers[id] = append(h.watchers[id], w)
@@ -158,6 +159,9 @@ func (h *heard) hear(m bus.Msg) {
 }
 
 func (w *watcher) tell(id flow.ID, final bool) {
+	if !final && w.endsOnly {
+		return
+	}
 	if final {
 		w.mu.Lock()
 		w.ended = append(w.ended, id)

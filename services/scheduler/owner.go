@@ -52,6 +52,8 @@ type envelope struct {
 	shard  *shard
 	inputs func(ref func(index int32) engine.Ref) []engine.Input
 	call   *call
+	ctx    context.Context // its caller's
+	runs   int             // that it asks for anew
 }
 
 // call gathers the answers of one request's items.
@@ -78,6 +80,7 @@ type owner struct {
 	shards    map[int32]*shard
 	calls     map[uint64]*call
 	lastCall  uint64
+	intake    intake
 	pending   *batch
 	inFlight  *batch
 	work      sync.WaitGroup
@@ -149,7 +152,7 @@ func (o *owner) run(ctx context.Context) error {
 			o.shutdown(context.WithoutCancel(ctx))
 			return nil
 		case e := <-mailbox:
-			o.takeIn(e)
+			o.hearRequest(e)
 			o.drainMailbox()
 		case a := <-o.loaded:
 			o.hear(a)
@@ -241,10 +244,17 @@ func (o *owner) drainMailbox() {
 		}
 		select {
 		case e := <-o.mailbox:
-			o.takeIn(e)
+			o.hearRequest(e)
 		default:
 			return
 		}
+	}
+}
+
+// hearRequest takes a request in, now or with a later batch.
+func (o *owner) hearRequest(e envelope) {
+	if !o.keepBack(e) {
+		o.takeIn(e)
 	}
 }
 
@@ -281,17 +291,18 @@ func (o *owner) step(s *shard, inputs []engine.Input) {
 
 // startCommit hands the pending batch over when the connection is free: what gathers meanwhile is the next batch.
 func (o *owner) startCommit(ctx context.Context) {
-	if o.inFlight != nil || o.pause != nil || len(o.pending.parts) == 0 {
-		return
+	o.admit()
+	for o.inFlight == nil && o.pause == nil && len(o.pending.parts) > 0 {
+		b := o.pending
+		o.pending = &batch{}
+		if b.rows == 0 {
+			o.letOut(ctx, b)
+		} else {
+			o.inFlight = b
+			o.begin(ctx, b)
+		}
+		o.admit()
 	}
-	b := o.pending
-	o.pending = &batch{}
-	if b.rows == 0 {
-		o.letOut(ctx, b)
-		return
-	}
-	o.inFlight = b
-	o.begin(ctx, b)
 }
 
 // afterCommit acts on the four kinds of outcome.
@@ -400,7 +411,8 @@ func (o *owner) receive(ctx context.Context, s *shard, data []byte) (envelope, m
 		return envelope{}, nil, fault.Invalid("BAD_SHARD_REQUEST", "the request cannot be read")
 	}
 	inputs, reply, err := o.translate(ctx, req)
-	return envelope{s, inputs, &call{shard: s, tenant: req.GetTenantId(), done: make(chan error, 1)}}, reply, err
+	c := &call{shard: s, tenant: req.GetTenantId(), done: make(chan error, 1)}
+	return envelope{shard: s, inputs: inputs, call: c, ctx: ctx, runs: len(req.GetTrigger().GetRuns())}, reply, err
 }
 
 // answer is the reply to an envelope whose call is done.

@@ -148,6 +148,10 @@ func (o *owner) shutdown(ctx context.Context) {
 		mine = append(mine, s.id)
 	}
 	o.handOver(mine)
+	for _, e := range o.intake.waiting {
+		e.call.done <- notOwner(e.shard.id)
+	}
+	o.intake = intake{}
 	if o.inFlight != nil {
 		o.afterCommit(ctx, <-o.committed)
 	}

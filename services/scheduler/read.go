@@ -112,10 +112,8 @@ func (s *Service) stored(ctx context.Context, ids []flow.ID) (map[flow.ID]*RunVi
 func (s *Service) ended(ctx context.Context, ids []flow.ID) (map[flow.ID]*RunView, error) {
 	tenant := authn.From(ctx).TenantID
 	views := make(map[flow.ID]*RunView, len(ids))
-	err := pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
-		return s.finished(ctx, schedulerq.New(tx), tenant, ids, views)
-	})
-	if err != nil {
+	// What has ended does not change: its run and its tasks need not be read at one instant.
+	if err := s.finished(ctx, schedulerq.New(pg.ReaderOf(s.cfg.Pool, tenant)), tenant, ids, views); err != nil {
 		return nil, pg.Fault(err)
 	}
 	if len(views) < len(ids) {

@@ -15,7 +15,7 @@ import (
 
 // Watch sends the run as it is and after each change until it is final; nil is a beat.
 func (s *Service) Watch(ctx context.Context, id flow.ID, send func(*RunView) error) error {
-	w, err := s.notices.watch(authn.From(ctx).TenantID, []flow.ID{id})
+	w, err := s.notices.watch(authn.From(ctx).TenantID, []flow.ID{id}, false)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (s *Service) Await(ctx context.Context, ids []flow.ID, parent *Parent, send
 			return err
 		}
 	}
-	w, err := s.notices.watch(authn.From(ctx).TenantID, ids)
+	w, err := s.notices.watch(authn.From(ctx).TenantID, ids, true)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (s *Service) TriggerAndAwait(ctx context.Context, run NewRun) (Triggered, *
 		run.ID, run.FirstSend = newID(), true
 	}
 	// Heard from before the trigger on, a new run need not be read before it has ended.
-	w, err := s.notices.watch(authn.From(ctx).TenantID, []flow.ID{run.ID})
+	w, err := s.notices.watch(authn.From(ctx).TenantID, []flow.ID{run.ID}, true)
 	if err != nil {
 		return Triggered{}, nil, err
 	}

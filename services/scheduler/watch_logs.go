@@ -61,7 +61,7 @@ func (s *Service) WatchLogs(ctx context.Context, id flow.ID, filter LogPage, sen
 		return err
 	}
 	defer sub.Stop()
-	w, err := s.notices.watch(tenant, []flow.ID{id})
+	w, err := s.notices.watch(tenant, []flow.ID{id}, false)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,27 @@ SELECT pg_advisory_xact_lock_shared(7320, shard) FROM unnest(@shards::int[]) AS 
 -- name: CheckEpochs :exec
 SELECT check_epochs(@shards::int[], @epochs::bigint[]);
 
+-- name: InsertQueued :execrows
+-- The common case of InsertLive: runs of one task that have just been triggered by a client, and wait. Each array costs Postgres a pass of its own.
+INSERT INTO live (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
+SELECT r.tenant_id, r.run_id, 0, true, r.class, r.workflow_id, r.workflow_version, 'queued', 1, 1, 0, r.priority, r.lane, r.rank, r.due_at, r.deadline_at, r.created_at, r.created_at, 0, 0, '00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000000', 0, 0, r.request_hash, '00000000-0000-0000-0000-000000000000', 0, 0, '', 0, r.traceparent, r.input, r.input_ref, NULL, '00000000-0000-0000-0000-000000000000', NULL, 1 FROM unnest(
+  @tenant_ids::bigint[],
+  @run_ids::uuid[],
+  @classs::smallint[],
+  @workflow_ids::bigint[],
+  @workflow_versions::int[],
+  @prioritys::smallint[],
+  @lanes::bigint[],
+  @ranks::bigint[],
+  @due_ats::bigint[],
+  @deadline_ats::bigint[],
+  @created_ats::bigint[],
+  @request_hashs::bytea[],
+  @traceparents::text[],
+  @inputs::bytea[],
+  @input_refs::uuid[]
+) AS r (tenant_id, run_id, class, workflow_id, workflow_version, priority, lane, rank, due_at, deadline_at, created_at, request_hash, traceparent, input, input_ref);
+
 -- name: InsertLive :execrows
 INSERT INTO live (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
 SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.workflow_version, r.state, r.generation, r.attempt, r.lost, r.priority, r.lane, r.rank, r.due_at, r.deadline_at, r.created_at, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.worker_session, r.stop_reason, r.request_hash, r.parent_run_id, r.parent_task_no, r.parent_generation, r.child_key, r.child_runs, r.traceparent, r.input, r.input_ref, r.output, r.output_ref, r.error, r.revision FROM unnest(

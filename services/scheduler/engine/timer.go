@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"container/heap"
 	"math"
 	"slices"
 
@@ -35,25 +34,63 @@ type timer struct {
 	session    int64
 }
 
+// timers is a heap, the first due in front. It is not container/heap's, which makes an allocation of each timer.
 type timers []timer
 
-func (h timers) Len() int { return len(h) }
-func (h timers) Less(i, j int) bool {
+func (h timers) before(i, j int) bool {
 	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].order < h[j].order
 }
-func (h timers) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *timers) Push(x any)   { *h = append(*h, x.(timer)) } //nolint:forcetypeassert // heap's own call
-func (h *timers) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return last
+
+func (h *timers) push(t timer) {
+	list := append(*h, t)
+	*h = list
+	for i := len(list) - 1; i > 0; {
+		above := (i - 1) / 2
+		if !list.before(i, above) {
+			return
+		}
+		list[i], list[above] = list[above], list[i]
+		i = above
+	}
+}
+
+func (h *timers) pop() timer {
+	list := *h
+	first, last := list[0], len(list)-1
+	list[0] = list[last]
+	list[last] = timer{}
+	*h = list[:last]
+	h.down(0)
+	return first
+}
+
+func (h *timers) down(i int) {
+	for list := *h; ; {
+		least := i
+		for below := 2*i + 1; below <= 2*i+2 && below < len(list); below++ {
+			if list.before(below, least) {
+				least = below
+			}
+		}
+		if least == i {
+			return
+		}
+		list[i], list[least] = list[least], list[i]
+		i = least
+	}
+}
+
+// order makes a heap of a list in any order.
+func (h *timers) order() {
+	for i := len(*h)/2 - 1; i >= 0; i-- {
+		h.down(i)
+	}
 }
 
 func (s *Shard) setTimer(t timer) {
 	s.order++
 	t.order = s.order
-	heap.Push(&s.timers, t)
+	s.timers.push(t)
 }
 
 const allTimers = math.MaxInt64
@@ -95,7 +132,7 @@ func (s *Shard) arm(w *row) {
 // fire handles everything due by now. What a timer causes may be due at once, so it goes on until nothing is.
 func (s *Shard) fire() {
 	for len(s.timers) > 0 && s.timers[0].at <= s.now {
-		t := heap.Pop(&s.timers).(timer) //nolint:forcetypeassert // only timers are pushed
+		t := s.timers.pop()
 		switch t.kind {
 		case rowDue:
 			s.rowDue(t)
@@ -232,7 +269,7 @@ func (s *Shard) sweep() {
 		return
 	}
 	s.timers = slices.DeleteFunc(s.timers, func(t timer) bool { return !s.live(t) })
-	heap.Init(&s.timers)
+	s.timers.order()
 	s.sweepAt = 2*len(s.timers) + sweepSlack
 }
 
