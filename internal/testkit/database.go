@@ -3,6 +3,7 @@ package testkit
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenon-run/tenon/internal/pg"
@@ -66,7 +68,7 @@ func create(t testing.TB, migrated bool) string {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		if err := server.admin(ctx, "drop database if exists "+name+" with (force)"); err != nil {
+		if err := server.drop(ctx, name); err != nil {
 			t.Errorf("drop test database: %v", err)
 		}
 	})
@@ -76,6 +78,25 @@ func create(t testing.TB, migrated bool) string {
 	}
 	return address
 }
+
+// drop removes a database. Autovacuum may be at work in it, which only a superuser may end: it is done soon.
+func (s *testServer) drop(ctx context.Context, name string) error {
+	const pause = 50 * time.Millisecond
+	for {
+		err := s.admin(ctx, "drop database if exists "+name+" with (force)")
+		refused, isServer := errors.AsType[*pgconn.PgError](err)
+		if !isServer || refused.Code != insufficientPrivilege {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+const insufficientPrivilege = "42501"
 
 // admin runs one statement on the server's own database. Creating databases goes one at a time: Postgres refuses to copy a template
 // that another session is just copying or connected to.
