@@ -28,6 +28,12 @@ test: ## install what the tests need, then run all of them with the race detecto
 	@scripts/setup-test.sh
 	go test -race -timeout 15m $(PACKAGES)
 
+.PHONY: screenshots
+screenshots: ## write a picture of every page of the dashboard, with a busy data set, to .screenshots/PAGE-THEME-WIDTH.png
+	@scripts/need-go.sh
+	@scripts/setup-test.sh
+	TENON_SCREENSHOTS=$(CURDIR)/.screenshots go test -count=1 -timeout 15m -run '^TestPages$$' ./test/browser
+
 .PHONY: bench
 bench: ## measure Tenon beside River, a line of JSON a scenario; SCENARIO=name,name|all REPEAT=3 SCALE=1 PROFILE=folder; soak has RATE=2000 MINUTES=60
 	@$(GO) run ./bench --results bench/results --repeat $(or $(REPEAT),3) --scale $(or $(SCALE),1) \

@@ -3,7 +3,6 @@ package frontend
 import (
 	"log/slog"
 	"net/http"
-	"net/url"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,7 +22,7 @@ func (s *site) showSignIn(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has(endedField) {
 		form.Notice = "Your session has ended. Sign in to go on where you were."
 	}
-	s.render(w, r, http.StatusOK, pages.SignIn(s.shell("Sign in", s.visitorToken(w, r)), form))
+	s.render(w, r, http.StatusOK, pages.SignIn(s.shell(r, "Sign in", s.visitorToken(w, r)), form))
 }
 
 func (s *site) signIn(w http.ResponseWriter, r *http.Request) {
@@ -39,7 +38,7 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request) {
 		default:
 		}
 		form.Error = text
-		s.render(w, r, status, pages.SignIn(s.shell("Sign in", s.visitorToken(w, r)), form))
+		s.render(w, r, status, pages.SignIn(s.shell(r, "Sign in", s.visitorToken(w, r)), form))
 		return
 	}
 	s.open(w, r, answer.GetSessionToken(), answer.GetExpireTime())
@@ -47,7 +46,7 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request) {
 
 func (s *site) showSignUp(w http.ResponseWriter, r *http.Request) {
 	form := pages.AccountForm{Next: safeNext(r.URL.Query().Get("next"))}
-	s.render(w, r, http.StatusOK, pages.SignUp(s.shell("Sign up", s.visitorToken(w, r)), form))
+	s.render(w, r, http.StatusOK, pages.SignUp(s.shell(r, "Sign up", s.visitorToken(w, r)), form))
 }
 
 func (s *site) signUp(w http.ResponseWriter, r *http.Request) {
@@ -65,7 +64,7 @@ func (s *site) signUp(w http.ResponseWriter, r *http.Request) {
 		default:
 		}
 		form.Error = text
-		s.render(w, r, status, pages.SignUp(s.shell("Sign up", s.visitorToken(w, r)), form))
+		s.render(w, r, status, pages.SignUp(s.shell(r, "Sign up", s.visitorToken(w, r)), form))
 		return
 	}
 	s.open(w, r, answer.GetSessionToken(), answer.GetExpireTime())
@@ -96,10 +95,15 @@ func (s *site) signOut(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, signInPath, http.StatusSeeOther)
 }
 
-func (s *site) createTenant(w http.ResponseWriter, r *http.Request) {
-	token := s.cookie(r, sessionCookie)
+func (s *site) showNewTenant(w http.ResponseWriter, r *http.Request, v visitor) {
+	s.lastTenant(r, &v)
+	v.shell.Title = "Create a tenant"
+	s.render(w, r, http.StatusOK, pages.CreateTenant(v.shell, pages.TenantForm{}))
+}
+
+func (s *site) createTenant(w http.ResponseWriter, r *http.Request, v visitor) {
 	form := pages.TenantForm{Slug: r.PostForm.Get("slug"), Name: r.PostForm.Get("name")}
-	_, err := s.identity.CreateTenant(call(r, token, ""), &identityv1.CreateTenantRequest{Slug: form.Slug, DisplayName: form.Name})
+	_, err := s.identity.CreateTenant(call(r, v.token, ""), &identityv1.CreateTenantRequest{Slug: form.Slug, DisplayName: form.Name})
 	switch connect.CodeOf(err) {
 	case connect.CodeUnauthenticated:
 		s.toSignIn(w, r)
@@ -112,52 +116,14 @@ func (s *site) createTenant(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		s.setCookie(w, tenantCookie, form.Slug, tenantCookieLife)
-		http.Redirect(w, r, runsPath+"?"+url.Values{"tenant": {form.Slug}}.Encode(), http.StatusSeeOther)
+		http.Redirect(w, r, string(pages.At(form.Slug)), http.StatusSeeOther)
 		return
 	}
 	status, text := s.problem(r, err)
 	if form.Error == "" {
 		form.Error = text
 	}
-	v, ok := s.visit(w, r)
-	if !ok {
-		return
-	}
+	s.lastTenant(r, &v)
 	v.shell.Title = "Create a tenant"
 	s.render(w, r, status, pages.CreateTenant(v.shell, form))
-}
-
-// firstWorker makes what a tenant's first run takes: a worker token and an API token, shown once.
-func (s *site) firstWorker(w http.ResponseWriter, r *http.Request) {
-	v, ok := s.visit(w, r)
-	if !ok || !s.enter(w, r, &v, r.PostForm.Get("tenant")) {
-		return
-	}
-	v.shell.Title = "Your first worker"
-	steps := pages.FirstSteps{Tenant: v.shell.Tenant, Address: s.address(r)}
-	for _, wanted := range []struct {
-		secret *string
-		req    *identityv1.CreateTokenRequest
-	}{
-		{&steps.WorkerToken, &identityv1.CreateTokenRequest{Name: "first worker", Kind: identityv1.TokenKind_TOKEN_KIND_WORKER}},
-		{&steps.APIToken, &identityv1.CreateTokenRequest{
-			Name: "first trigger", Kind: identityv1.TokenKind_TOKEN_KIND_API, Role: identityv1.Role_ROLE_DEVELOPER,
-		}},
-	} {
-		answer, err := s.identity.CreateToken(call(r, v.token, v.shell.Tenant), wanted.req)
-		if err != nil {
-			s.refuseToken(w, r, v, err)
-			return
-		}
-		*wanted.secret = answer.GetSecret()
-	}
-	s.render(w, r, http.StatusOK, pages.FirstWorker(v.shell, steps))
-}
-
-func (s *site) refuseToken(w http.ResponseWriter, r *http.Request, v visitor, err error) {
-	status, text := s.problem(r, err)
-	if connect.CodeOf(err) == connect.CodePermissionDenied {
-		text = "Your role in this tenant does not allow making tokens. Ask an owner or an admin of the tenant for a worker token and an API token."
-	}
-	s.render(w, r, status, pages.Message(v.shell, text))
 }

@@ -14,12 +14,16 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	identityv1 "github.com/tenon-run/tenon/proto/tenon/identity/v1"
 	"github.com/tenon-run/tenon/proto/tenon/identity/v1/identityv1connect"
+	registryv1 "github.com/tenon-run/tenon/proto/tenon/registry/v1"
+	"github.com/tenon-run/tenon/proto/tenon/registry/v1/registryv1connect"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	"github.com/tenon-run/tenon/proto/tenon/runs/v1/runsv1connect"
+	"github.com/tenon-run/tenon/proto/tenon/workers/v1/workersv1connect"
 )
 
 const (
@@ -34,20 +38,31 @@ var testNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 type fakeAPI struct {
 	identityv1connect.UnimplementedIdentityServiceHandler
 	runsv1connect.UnimplementedRunServiceHandler
+	registryv1connect.UnimplementedRegistryServiceHandler
+	workersv1connect.UnimplementedWorkerAdminServiceHandler
 
-	mu       sync.Mutex
-	tenants  []string
-	runs     []*runsv1.Run
-	next     string
-	listErr  error
-	tokenErr error
-	revoked  bool
+	mu      sync.Mutex
+	tenants []string
+	runs    []*runsv1.Run
+	next    string
+	listErr error
+	revoked bool
 	// described counts WhoAmI.
 	described int
 	listed    []*runsv1.ListRunsRequest
-	seen      []string // Tenon-Tenant of each call on runs
-	forwards  []string // X-Forwarded-For of each SignIn
-	browsers  []string // User-Agent of each SignIn
+	role      identityv1.Role
+	tokens    []*identityv1.Token
+	members   []*identityv1.Member
+	workflows []*registryv1.Workflow
+	// made are the requests of calls that change something, in order.
+	made []proto.Message
+	// refusal is what such a call is answered with.
+	refusal error
+	// changes are what WatchRuns and WatchRun send after their first message.
+	changes  chan *runsv1.Run
+	seen     []string // Tenon-Tenant of each call on runs
+	forwards []string // X-Forwarded-For of each SignIn
+	browsers []string // User-Agent of each SignIn
 }
 
 func (f *fakeAPI) signedIn(ctx context.Context) error {
@@ -108,7 +123,7 @@ func (f *fakeAPI) ListTenants(ctx context.Context, _ *identityv1.ListTenantsRequ
 	}
 	out := &identityv1.ListTenantsResponse{}
 	for _, slug := range f.tenants {
-		out.Memberships = append(out.Memberships, &identityv1.Membership{Tenant: &identityv1.Tenant{Slug: slug, DisplayName: "Tenant " + slug}})
+		out.Memberships = append(out.Memberships, &identityv1.Membership{Tenant: &identityv1.Tenant{Slug: slug, DisplayName: "Tenant " + slug}, Role: f.role})
 	}
 	return out, nil
 }
@@ -121,17 +136,6 @@ func (f *fakeAPI) WhoAmI(ctx context.Context, _ *identityv1.WhoAmIRequest) (*ide
 	}
 	f.described++
 	return &identityv1.WhoAmIResponse{User: &identityv1.User{Email: goodEmail}}, nil
-}
-
-func (f *fakeAPI) CreateToken(ctx context.Context, req *identityv1.CreateTokenRequest) (*identityv1.CreateTokenResponse, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.signedIn(ctx); err != nil {
-		return nil, err
-	}
-	info, _ := connect.CallInfoForHandlerContext(ctx)
-	f.seen = append(f.seen, info.RequestHeader().Get("Tenon-Tenant"))
-	return &identityv1.CreateTokenResponse{Secret: "secret of " + req.GetName()}, f.tokenErr
 }
 
 func (f *fakeAPI) ListRuns(ctx context.Context, req *runsv1.ListRunsRequest) (*runsv1.ListRunsResponse, error) {
@@ -160,13 +164,27 @@ func (f *fakeAPI) GetRun(ctx context.Context, req *runsv1.GetRunRequest) (*runsv
 	return &runsv1.GetRunResponse{Run: failedRun()}, nil
 }
 
+// change keeps a request that changes something, and says whether it is allowed.
+func (f *fakeAPI) change(ctx context.Context, req proto.Message) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.signedIn(ctx); err != nil {
+		return err
+	}
+	info, _ := connect.CallInfoForHandlerContext(ctx)
+	f.seen = append(f.seen, info.RequestHeader().Get("Tenon-Tenant"))
+	f.made = append(f.made, req)
+	return f.refusal
+}
+
 func failedRun() *runsv1.Run {
 	start := testNow.Add(-time.Minute)
 	return &runsv1.Run{
+		Generation: 1, InputJson: `{"x":"<script>alert(4)</script>"}`, Revision: 7,
 		Id: "run_01jdx5zv2nf8vr2m0k6zq0v3vw", Workflow: "index", WorkflowVersion: 2, Status: runsv1.RunStatus_RUN_STATUS_FAILED, ChildRuns: 3,
 		CreateTime: timestamppb.New(start), StartTime: timestamppb.New(start), EndTime: timestamppb.New(start.Add(2400 * time.Millisecond)),
 		Tasks: []*runsv1.Task{{
-			Name: "parse", Status: runsv1.TaskStatus_TASK_STATUS_FAILED, Attempt: 3, LostAttempts: 1,
+			Name: "parse", Queue: "index", StartTime: timestamppb.New(start), EndTime: timestamppb.New(start.Add(2400 * time.Millisecond)), Status: runsv1.TaskStatus_TASK_STATUS_FAILED, Attempt: 3, LostAttempts: 1,
 			Error: &runsv1.TaskError{Kind: "error", Message: "bad <script>alert(1)</script>", Stack: "at parse\n<img src=x onerror=alert(2)>"},
 		}},
 	}
@@ -197,16 +215,19 @@ type browser struct {
 
 type bundle struct {
 	*browser
-	api *fakeAPI
+	api        *fakeAPI
+	apiHandler http.Handler
 }
 
 func setup(t *testing.T, secure bool) bundle {
 	t.Helper()
-	api := &fakeAPI{tenants: []string{"acme"}}
+	api := &fakeAPI{tenants: []string{"acme"}, role: identityv1.Role_ROLE_OWNER, changes: make(chan *runsv1.Run)}
 	mux := http.NewServeMux()
 	mux.Handle(identityv1connect.NewIdentityServiceHandler(api))
 	mux.Handle(runsv1connect.NewRunServiceHandler(api))
-	return bundle{newBrowser(t, inMemory{mux}, secure), api}
+	mux.Handle(registryv1connect.NewRegistryServiceHandler(api))
+	mux.Handle(workersv1connect.NewWorkerAdminServiceHandler(api))
+	return bundle{newBrowser(t, inMemory{mux}, secure), api, mux}
 }
 
 func newBrowser(t *testing.T, api connect.HTTPClient, secure bool) *browser {

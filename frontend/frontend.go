@@ -14,7 +14,9 @@ import (
 
 	"github.com/tenon-run/tenon/frontend/pages"
 	"github.com/tenon-run/tenon/proto/tenon/identity/v1/identityv1connect"
+	"github.com/tenon-run/tenon/proto/tenon/registry/v1/registryv1connect"
 	"github.com/tenon-run/tenon/proto/tenon/runs/v1/runsv1connect"
+	"github.com/tenon-run/tenon/proto/tenon/workers/v1/workersv1connect"
 )
 
 const (
@@ -56,6 +58,8 @@ type site struct {
 	cfg      Config
 	identity identityv1connect.IdentityServiceClient
 	runs     runsv1connect.RunServiceClient
+	registry registryv1connect.RegistryServiceClient
+	workers  workersv1connect.WorkerAdminServiceClient
 	assets   *assets
 	now      func() time.Time
 }
@@ -79,27 +83,97 @@ func newSite(cfg Config, now func() time.Time) (http.Handler, error) {
 		cfg: cfg, assets: files, now: now,
 		identity: identityv1connect.NewIdentityServiceClient(cfg.API, base, browser),
 		runs:     runsv1connect.NewRunServiceClient(cfg.API, base, browser),
+		registry: registryv1connect.NewRegistryServiceClient(cfg.API, base, browser),
+		workers:  workersv1connect.NewWorkerAdminServiceClient(cfg.API, base, browser),
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /assets/{name}", files)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, runsPath, http.StatusSeeOther) })
+	s.routes(mux)
+
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(s.refuseForm))
+	return s.guarded(protection.Handler(mux)), nil
+}
+
+// routes says which handler answers which address. What belongs to a tenant lies below "/t/{tenant}/".
+func (s *site) routes(mux *http.ServeMux) {
+	mux.Handle("GET /assets/{name}", s.assets)
+	mux.HandleFunc("GET /{$}", s.start)
 	mux.HandleFunc("GET "+signInPath, s.showSignIn)
 	mux.HandleFunc("POST "+signInPath, s.checked(s.signIn))
 	mux.HandleFunc("GET "+signUpPath, s.showSignUp)
 	mux.HandleFunc("POST "+signUpPath, s.checked(s.signUp))
 	mux.HandleFunc("POST /sign-out", s.checked(s.signOut))
-	mux.HandleFunc("POST /tenants", s.checked(s.createTenant))
-	mux.HandleFunc("POST /first-worker", s.checked(s.firstWorker))
-	mux.HandleFunc("GET "+runsPath, s.showRuns)
-	// A form that was refused is shown at the address it was sent to; whoever loads that again lands here.
-	for _, path := range []string{"/sign-out", "/tenants", "/first-worker"} {
-		mux.Handle("GET "+path, http.RedirectHandler(runsPath, http.StatusSeeOther))
-	}
-	mux.HandleFunc("/", s.notFound)
+	mux.HandleFunc("GET "+newTenantPath, s.signedIn(s.showNewTenant))
+	mux.HandleFunc("POST "+newTenantPath, s.checked(s.signedIn(s.createTenant)))
+	mux.Handle("GET /sign-out", http.RedirectHandler("/", http.StatusSeeOther))
 
-	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(http.HandlerFunc(s.refuseForm))
-	return s.guarded(protection.Handler(mux)), nil
+	mux.HandleFunc("GET "+sessionsPath, s.signedIn(s.showSessions))
+	mux.HandleFunc("POST "+sessionsPath+"/{session}/end", s.checked(s.signedIn(s.endSession)))
+	mux.HandleFunc("POST "+sessionsPath+"/others/end", s.checked(s.signedIn(s.endOtherSessions)))
+
+	mux.HandleFunc("GET "+joinPath+"{token}", s.showJoin)
+	mux.HandleFunc("POST "+joinPath+"{token}", s.checked(s.signedIn(s.join)))
+	for pattern, handle := range s.tenantPages() {
+		handler := s.inTenant(handle)
+		if strings.HasPrefix(pattern, "POST ") {
+			handler = s.checked(handler)
+		}
+		mux.HandleFunc(pattern, handler)
+	}
+	mux.HandleFunc("GET /t/{tenant}/live/runs", s.live(s.followRuns))
+	mux.HandleFunc("GET /t/{tenant}/live/overview", s.live(s.followOverview))
+	mux.HandleFunc("GET /t/{tenant}/live/runs/{run}", s.live(s.followRun))
+	mux.HandleFunc("GET /t/{tenant}/live/runs/{run}/logs", s.live(s.followLogs))
+	mux.HandleFunc("GET /t/{tenant}/live/workers", s.live(s.followWorkers))
+	mux.HandleFunc("GET /t/{tenant}/live/workers/{worker}", s.live(s.followWorker))
+	mux.HandleFunc("/", s.notFound)
+}
+
+// tenantPages are the pages and forms of a tenant by their patterns.
+func (s *site) tenantPages() map[string]page {
+	return map[string]page{
+		"GET /t/{tenant}/{$}":           s.showOverview,
+		"GET /t/{tenant}/runs":          s.showRuns,
+		"POST /t/{tenant}/runs":         s.steerRuns,
+		"POST /t/{tenant}/first-worker": s.firstWorker,
+
+		"GET /t/{tenant}/workflows":        s.showWorkflows,
+		"GET /t/{tenant}/workflows/{name}": s.showWorkflow,
+		"GET /t/{tenant}/trigger":          s.askTrigger,
+		"POST /t/{tenant}/trigger":         s.trigger,
+		"GET /t/{tenant}/palette":          s.showPalette,
+
+		"GET /t/{tenant}/workers":                s.showWorkers,
+		"GET /t/{tenant}/workers/{worker}":       s.showWorker,
+		"POST /t/{tenant}/workers/{worker}":      s.steerWorker,
+		"GET /t/{tenant}/workers/{worker}/drain": s.askDrain,
+
+		"GET /t/{tenant}/tokens":                 s.showTokens,
+		"GET /t/{tenant}/tokens/new":             s.askToken,
+		"POST /t/{tenant}/tokens/new":            s.createToken,
+		"GET /t/{tenant}/tokens/{token}/revoke":  s.askRevoke,
+		"POST /t/{tenant}/tokens/{token}/revoke": s.revokeToken,
+
+		"GET /t/{tenant}/invitations/new":                  s.askInvitation,
+		"POST /t/{tenant}/invitations/new":                 s.createInvitation,
+		"POST /t/{tenant}/invitations/{invitation}/revoke": s.revokeInvitation,
+
+		"GET /t/{tenant}/members":                s.showMembers,
+		"GET /t/{tenant}/members/new":            s.askMember,
+		"POST /t/{tenant}/members/new":           s.addMember,
+		"POST /t/{tenant}/members/{user}/role":   s.changeRole,
+		"GET /t/{tenant}/members/{user}/remove":  s.askRemove,
+		"POST /t/{tenant}/members/{user}/remove": s.removeMember,
+
+		"GET /t/{tenant}/runs/{run}":         s.showRun,
+		"GET /t/{tenant}/runs/{run}/panel":   s.showRunPanel,
+		"GET /t/{tenant}/runs/{run}/json":    s.showRunJSON,
+		"GET /t/{tenant}/runs/{run}/logs":    s.showLogs,
+		"GET /t/{tenant}/runs/{run}/cancel":  s.askCancel,
+		"POST /t/{tenant}/runs/{run}/cancel": s.cancelRun,
+		"GET /t/{tenant}/runs/{run}/replay":  s.askReplay,
+		"POST /t/{tenant}/runs/{run}/replay": s.replayRun,
+	}
 }
 
 // guarded sets the headers that every answer has, and bounds how long and how large a request may be.
@@ -115,23 +189,31 @@ func (s *site) guarded(next http.Handler) http.Handler {
 		if s.cfg.Secure {
 			header.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
-		defer cancel()
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		next.ServeHTTP(w, r.WithContext(ctx))
+		if !streams(r) {
+			ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
 // shell is the frame of a page for a visitor.
-func (s *site) shell(title, csrf string) pages.Shell {
-	return pages.Shell{Title: title, Stylesheet: s.assets.path("app.css"), Script: s.assets.path("app.js"), CSRF: csrf}
+func (s *site) shell(r *http.Request, title, csrf string) pages.Shell {
+	shell := pages.Shell{Title: title, Stylesheet: s.assets.path("app.css"), Script: s.assets.path("app.js"), CSRF: csrf}
+	// The page's own script writes this cookie: it is a matter of taste, not of trust.
+	if cookie, err := r.Cookie(themeCookie); err == nil && (cookie.Value == "light" || cookie.Value == "dark") {
+		shell.Theme = cookie.Value
+	}
+	return shell
 }
 
 func (s *site) notFound(w http.ResponseWriter, r *http.Request) {
-	s.render(w, r, http.StatusNotFound, pages.Message(s.shell("Page not found", ""), "There is no page at this address."))
+	s.render(w, r, http.StatusNotFound, pages.Message(s.shell(r, "Page not found", ""), "There is no page at this address."))
 }
 
 func (s *site) refuseForm(w http.ResponseWriter, r *http.Request) {
-	s.render(w, r, http.StatusForbidden, pages.Message(s.shell("Form refused", ""),
+	s.render(w, r, http.StatusForbidden, pages.Message(s.shell(r, "Form refused", ""),
 		"This form was not sent from a page of this dashboard, or the page was too old. Nothing was changed: open the page again and send it once more."))
 }

@@ -1,7 +1,9 @@
 package frontend
 
 import (
+	"compress/gzip"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,8 +14,6 @@ import (
 	"testing"
 
 	"connectrpc.com/connect"
-
-	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 )
 
 func wantStatus(t *testing.T, got *httptest.ResponseRecorder, status int) {
@@ -58,15 +58,15 @@ func TestNewRefusesBadConfig(t *testing.T) {
 
 func TestSignIn(t *testing.T) {
 	b := setup(t, false)
-	wantLocation(t, b.get("/runs?status=failed"), "/sign-in?next=%2Fruns%3Fstatus%3Dfailed")
-	page := b.get("/sign-in?next=%2Fruns%3Fstatus%3Dfailed")
+	wantLocation(t, b.get("/t/acme/runs?status=failed"), "/sign-in?next=%2Ft%2Facme%2Fruns%3Fstatus%3Dfailed")
+	page := b.get("/sign-in?next=%2Ft%2Facme%2Fruns%3Fstatus%3Dfailed")
 	wantStatus(t, page, http.StatusOK)
-	wantText(t, page, `name="next" value="/runs?status=failed"`)
+	wantText(t, page, `name="next" value="/t/acme/runs?status=failed"`)
 	answer := b.post("/sign-in", url.Values{
-		"csrf": {b.token("/sign-in")}, "email": {goodEmail}, "password": {goodPassword}, "next": {"/runs?status=failed"},
+		"csrf": {b.token("/sign-in")}, "email": {goodEmail}, "password": {goodPassword}, "next": {"/t/acme/runs?status=failed"},
 	})
-	wantLocation(t, answer, "/runs?status=failed")
-	wantStatus(t, b.get("/runs?status=failed"), http.StatusOK)
+	wantLocation(t, answer, "/t/acme/runs?status=failed")
+	wantStatus(t, b.get("/t/acme/runs?status=failed"), http.StatusOK)
 	if !slices.Equal(b.api.forwards, []string{"192.0.2.1"}) {
 		t.Errorf("the API heard of the addresses %q, want the browser's", b.api.forwards)
 	}
@@ -88,30 +88,10 @@ func TestSignInWithABadPassword(t *testing.T) {
 	}
 }
 
-func TestSignUp(t *testing.T) {
-	b := setup(t, false)
-	b.api.tenants = nil
-	form := url.Values{"csrf": {b.token("/sign-up")}, "email": {goodEmail}, "password": {goodPassword}}
-	taken := b.post("/sign-up", form)
-	wantStatus(t, taken, http.StatusConflict)
-	wantText(t, taken, "Another user has this address")
-	form.Set("email", "new@example.com")
-	wantLocation(t, b.post("/sign-up", form), "/runs")
-	page := b.get("/runs")
-	wantStatus(t, page, http.StatusOK)
-	wantText(t, page, "<h1>Create a tenant</h1>")
-	token := b.token("/runs")
-	refused := b.post("/tenants", url.Values{"csrf": {token}, "slug": {"x"}})
-	wantStatus(t, refused, http.StatusBadRequest)
-	wantText(t, refused, "A short name is 3 to 63")
-	wantLocation(t, b.post("/tenants", url.Values{"csrf": {token}, "slug": {"fresh"}}), "/runs?tenant=fresh")
-	wantText(t, b.get("/runs"), "No runs yet")
-}
-
 func TestSignOutRevokesTheSession(t *testing.T) {
 	b := setup(t, false)
 	b.signIn()
-	wantLocation(t, b.post("/sign-out", url.Values{"csrf": {b.token("/runs")}}), "/sign-in")
+	wantLocation(t, b.post("/sign-out", url.Values{"csrf": {b.token("/t/acme/runs")}}), "/sign-in")
 	if !b.api.revoked {
 		t.Error("the API still knows the session")
 	}
@@ -143,7 +123,7 @@ func TestFormsWithoutTheirTokenAreRefused(t *testing.T) {
 func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	b := setup(t, false)
 	b.signIn()
-	form := url.Values{"csrf": {b.token("/runs")}}
+	form := url.Values{"csrf": {b.token("/t/acme/runs")}}
 	r := httptest.NewRequest(http.MethodPost, "/sign-out", strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
@@ -176,9 +156,9 @@ func TestCookies(t *testing.T) {
 
 func TestOpenRedirectsAreRefused(t *testing.T) {
 	for next, want := range map[string]string{
-		"/runs?status=failed": "/runs?status=failed",
-		"":                    "/runs", "https://evil.test/": "/runs", "//evil.test": "/runs", `/\evil.test`: "/runs", "/\t/evil.test": "/runs",
-		"javascript:alert(1)": "/runs", "runs": "/runs", "/%zz": "/runs", "\n//evil.test": "/runs",
+		"/t/acme/runs?status=failed": "/t/acme/runs?status=failed",
+		"":                           "/", "https://evil.test/": "/", "//evil.test": "/", `/\evil.test`: "/", "/\t/evil.test": "/",
+		"javascript:alert(1)": "/", "runs": "/", "/%zz": "/", "\n//evil.test": "/",
 	} {
 		b := setup(t, false)
 		answer := b.post("/sign-in", url.Values{"csrf": {b.token("/sign-in")}, "email": {goodEmail}, "password": {goodPassword}, "next": {next}})
@@ -192,154 +172,16 @@ func TestAnEndedSessionLeadsToSignIn(t *testing.T) {
 	b := setup(t, false)
 	b.signIn()
 	b.api.revoked = true
-	wantLocation(t, b.get("/runs?workflow=index"), "/sign-in?ended=1&next=%2Fruns%3Fworkflow%3Dindex")
+	wantLocation(t, b.get("/t/acme/runs?workflow=index"), "/sign-in?ended=1&next=%2Ft%2Facme%2Fruns%3Fworkflow%3Dindex")
 	if _, ok := b.cookies[sessionCookie]; ok {
 		t.Error("the browser still has the ended session, and would be sent round in circles")
 	}
 	wantText(t, b.get("/sign-in?ended=1&next=%2Fruns"), `role="status"`, "Your session has ended")
 }
 
-func TestThePageSaysWhoIsWhere(t *testing.T) {
-	b := setup(t, false)
-	b.signIn()
-	wantText(t, b.get("/runs"), goodEmail, "Tenant acme", "Sign out")
-	wantText(t, b.get("/runs?tenant=foreign"), goodEmail, `<a href="/runs?tenant=acme">Tenant acme</a>`)
-}
-
-func TestUpdatesAreTheListAlone(t *testing.T) {
-	b := setup(t, false)
-	b.signIn()
-	b.api.runs = []*runsv1.Run{failedRun()}
-	whole := b.get("/runs?tenant=acme").Body.String()
-	asked := b.api.described
-	r := httptest.NewRequest(http.MethodGet, "/runs?tenant=acme", nil)
-	r.Header.Set(fragmentHeader, "runs")
-	part := b.do(r)
-	wantStatus(t, part, http.StatusOK)
-	if got := part.Body.String(); !strings.HasPrefix(got, `<div id="live"`) || !strings.Contains(whole, got) {
-		t.Errorf("the update is not the page's list:\n%s", got)
-	}
-	if b.api.described != asked {
-		t.Error("an update asks who the viewer is, and shows it nowhere")
-	}
-}
-
-func TestFirstWorker(t *testing.T) {
-	b := setup(t, false)
-	b.signIn()
-	b.api.tenants = []string{"acme", "beta"}
-	form := url.Values{"csrf": {b.token("/runs")}, "tenant": {"beta"}}
-	b.api.seen = nil
-	page := b.post("/first-worker", form)
-	wantStatus(t, page, http.StatusOK)
-	wantText(t, page, "TENON_CLIENT_TOKEN=&#39;secret of first worker&#39;", "TENON_API_TOKEN=&#39;secret of first trigger&#39;", "tenon.NewTask(")
-	if want := []string{"beta", "beta"}; !slices.Equal(b.api.seen, want) {
-		t.Errorf("the tokens are made in %q, want %q", b.api.seen, want)
-	}
-	b.api.tokenErr = connect.NewError(connect.CodePermissionDenied, errors.New("this needs token:create"))
-	refused := b.post("/first-worker", form)
-	wantStatus(t, refused, http.StatusForbidden)
-	wantText(t, refused, "Ask an owner or an admin")
-	form.Set("tenant", "foreign")
-	wantStatus(t, b.post("/first-worker", form), http.StatusNotFound)
-	form.Set("csrf", "forged")
-	wantStatus(t, b.post("/first-worker", form), http.StatusForbidden)
-}
-
-func TestAddressesOfFormsLeadToTheRuns(t *testing.T) {
-	b := setup(t, false)
-	for _, path := range []string{"/tenants", "/first-worker", "/sign-out"} {
-		wantLocation(t, b.get(path), "/runs")
-	}
-}
-
-func TestOnlyOwnTenantsAreAskedFor(t *testing.T) {
-	b := setup(t, false)
-	b.api.tenants = []string{"acme", "beta"}
-	b.signIn()
-	b.get("/runs")
-	b.get("/runs?tenant=beta")
-	b.get("/runs") // remembered
-	foreign := b.get("/runs?tenant=foreign")
-	wantStatus(t, foreign, http.StatusNotFound)
-	wantText(t, foreign, "You are not a member of a tenant called “foreign”")
-	b.cookies[tenantCookie].Value = "foreign"
-	page := b.get("/runs?run=" + failedRun().GetId())
-	wantText(t, page, `<option value="acme" selected>Tenant acme</option>`, `<option value="beta">Tenant beta</option>`)
-	if want := []string{"acme", "beta", "beta", "acme", "acme"}; !slices.Equal(b.api.seen, want) {
-		t.Errorf("the API was asked for the tenants %q, want %q", b.api.seen, want)
-	}
-}
-
-func TestFiltersStayInTheAddress(t *testing.T) {
-	b := setup(t, false)
-	b.signIn()
-	b.api.runs, b.api.next = []*runsv1.Run{failedRun()}, "older&more"
-	page := b.get("/runs?status=timed_out&workflow=index&page_token=p2&parent=run_parent")
-	wantStatus(t, page, http.StatusOK)
-	wantText(t, page, `<option value="timed_out" selected>Timed out</option>`, `name="workflow" maxlength="100"`, `value="index"`,
-		"page_token=older%26more&amp;parent=run_parent&amp;status=timed_out&amp;tenant=acme&amp;workflow=index", "Newest")
-	got := b.api.listed[len(b.api.listed)-1]
-	if got.GetWorkflow() != "index" || got.GetPageToken() != "p2" || got.GetParentRunId() != "run_parent" ||
-		!slices.Equal(got.GetStatuses(), []runsv1.RunStatus{runsv1.RunStatus_RUN_STATUS_TIMED_OUT}) {
-		t.Errorf("the API was asked for %v", got)
-	}
-	bad := b.get("/runs?status=sleepy")
-	wantStatus(t, bad, http.StatusBadRequest)
-	wantText(t, bad, "There is no run status “sleepy”")
-	b.api.runs, b.api.next = nil, ""
-	wantText(t, b.get("/runs?workflow=other"), "No runs match")
-}
-
-func TestTasksOfARun(t *testing.T) {
-	b := setup(t, false)
-	b.signIn()
-	b.api.runs = []*runsv1.Run{{Id: failedRun().GetId(), Workflow: "index"}}
-	page := b.get("/runs?run=" + failedRun().GetId())
-	wantStatus(t, page, http.StatusOK)
-	wantText(t, page, `aria-expanded="true"`, "parse", "3 + 1 lost", "2.4 s")
-	b.api.runs = nil
-	wantText(t, b.get("/runs?run="+failedRun().GetId()), ">Chosen run</h2>", "3 + 1 lost")
-	missing := b.get("/runs?run=run_none")
-	wantStatus(t, missing, http.StatusNotFound)
-	wantText(t, missing, "there is no run run_none")
-}
-
-func TestTextOfWorkflowsIsEscaped(t *testing.T) {
-	b := setup(t, false)
-	b.signIn()
-	page := b.get("/runs?run=" + failedRun().GetId() + "&workflow=%22%3E%3Cscript%3Ealert(3)%3C/script%3E")
-	wantText(t, page, "bad &lt;script&gt;alert(1)&lt;/script&gt;", "&lt;img src=x")
-	for _, raw := range []string{"<script>alert", "<img"} {
-		if strings.Contains(page.Body.String(), raw) {
-			t.Errorf("the page holds %q unescaped", raw)
-		}
-	}
-}
-
-func TestFaultsOfTheAPI(t *testing.T) {
-	b := setup(t, false)
-	b.signIn()
-	b.api.listErr = connect.NewError(connect.CodeNotFound, errors.New(`there is no workflow "indx"`))
-	page := b.get("/runs?workflow=indx")
-	wantStatus(t, page, http.StatusNotFound)
-	wantText(t, page, "there is no workflow &#34;indx&#34;", `value="indx"`)
-	b.api.listErr = connect.NewError(connect.CodePermissionDenied, errors.New("this needs run:read"))
-	wantStatus(t, b.get("/runs"), http.StatusForbidden)
-
-	down := newBrowser(t, broken{}, false)
-	down.cookies[sessionCookie] = &http.Cookie{Name: sessionCookie, Value: goodToken}
-	answer := down.get("/runs")
-	wantStatus(t, answer, http.StatusServiceUnavailable)
-	wantText(t, answer, "The API does not answer at the moment")
-	if strings.Contains(answer.Body.String(), "10.1.2.3") {
-		t.Error("the page tells where the API is")
-	}
-}
-
 func TestEveryAnswerIsGuarded(t *testing.T) {
 	b := setup(t, true)
-	for _, path := range []string{"/", "/sign-in", "/runs", "/nowhere", "/assets/none.css"} {
+	for _, path := range []string{"/", "/sign-in", "/t/acme/runs", "/nowhere", "/assets/none.css"} {
 		header := b.get(path).Header()
 		policy := header.Get("Content-Security-Policy")
 		for _, part := range []string{"default-src 'none'", "style-src 'self'", "script-src 'self'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"} {
@@ -356,7 +198,7 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 
 func TestAssetsAreNamedByContent(t *testing.T) {
 	b := setup(t, false)
-	links := regexp.MustCompile(`(?:href|src)="(/assets/[a-z]+\.[0-9a-f]{12}\.(?:css|js))"`).FindAllStringSubmatch(b.get("/sign-in").Body.String(), -1)
+	links := assetLink.FindAllStringSubmatch(b.get("/sign-in").Body.String(), -1)
 	if len(links) != 2 {
 		t.Fatalf("the page links the assets %q, want a style sheet and a script", links)
 	}
@@ -369,6 +211,116 @@ func TestAssetsAreNamedByContent(t *testing.T) {
 		if got := asset.Header().Get("Content-Type"); !strings.HasPrefix(got, "text/css") && !strings.HasPrefix(got, "text/javascript") {
 			t.Errorf("%s: Content-Type %q", link[1], got)
 		}
+		r := httptest.NewRequest(http.MethodGet, link[1], nil)
+		r.Header.Set("Accept-Encoding", "br;q=1.0, gzip;q=0.8")
+		packed := b.do(r)
+		in, err := gzip.NewReader(packed.Body)
+		if err != nil {
+			t.Fatalf("%s: %v", link[1], err)
+		}
+		if plain, err := io.ReadAll(in); err != nil || string(plain) != asset.Body.String() {
+			t.Errorf("%s: what is compressed differs from what is not: %v", link[1], err)
+		}
 	}
 	wantStatus(t, b.get("/assets/app.css"), http.StatusNotFound)
+}
+
+var assetLink = regexp.MustCompile(`(?:href|src)="(/assets/[a-z.-]+\.[0-9a-f]{12}\.(?:css|js))"`)
+
+// The first page, with everything that it loads, stays small.
+func TestFirstPageIsSmall(t *testing.T) {
+	const most = 150 << 10 // bytes, compressed
+	b := setup(t, false)
+	b.signIn()
+	for range 50 {
+		b.api.runs = append(b.api.runs, failedRun())
+	}
+	weigh := func(path string) int {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Accept-Encoding", "gzip")
+		return b.do(r).Body.Len()
+	}
+	for _, path := range []string{"/t/acme/", "/t/acme/runs"} {
+		all := weigh(path)
+		for _, link := range assetLink.FindAllStringSubmatch(b.get(path).Body.String(), -1) {
+			all += weigh(link[1])
+		}
+		t.Logf("%s weighs %d bytes", path, all)
+		if all > most {
+			t.Errorf("%s weighs %d bytes, want at most %d", path, all, most)
+		}
+	}
+}
+
+func TestSignUp(t *testing.T) {
+	b := setup(t, false)
+	b.api.tenants = nil
+	form := url.Values{"csrf": {b.token("/sign-up")}, "email": {goodEmail}, "password": {goodPassword}}
+	taken := b.post("/sign-up", form)
+	wantStatus(t, taken, http.StatusConflict)
+	wantText(t, taken, "Another user has this address")
+	form.Set("email", "new@example.com")
+	wantLocation(t, b.post("/sign-up", form), "/")
+	wantLocation(t, b.get("/"), "/tenants/new")
+	token := b.token("/tenants/new")
+	refused := b.post("/tenants/new", url.Values{"csrf": {token}, "slug": {"x"}})
+	wantStatus(t, refused, http.StatusBadRequest)
+	wantText(t, refused, "A short name is 3 to 63")
+	wantLocation(t, b.post("/tenants/new", url.Values{"csrf": {token}, "slug": {"fresh"}}), "/t/fresh/")
+	wantText(t, b.get("/t/fresh/"), "Nothing has run here yet")
+}
+
+func TestThePageSaysWhoIsWhere(t *testing.T) {
+	b := setup(t, false)
+	b.signIn()
+	wantText(t, b.get("/t/acme/runs"), goodEmail, "Tenant acme", "Sign out", "owner")
+	wantText(t, b.get("/t/foreign/runs"), goodEmail, `<a href="/t/acme/">Tenant acme</a>`)
+}
+
+func TestOnlyOwnTenantsAreAskedFor(t *testing.T) {
+	b := setup(t, false)
+	b.api.tenants = []string{"acme", "beta"}
+	b.signIn()
+	wantLocation(t, b.get("/"), "/t/acme/")
+	b.get("/t/beta/runs")
+	wantLocation(t, b.get("/"), "/t/beta/") // remembered
+	for _, path := range []string{"/t/foreign/runs", "/t/foreign/", "/t/foreign/tokens", "/t/foreign/live/runs"} {
+		foreign := b.get(path)
+		wantStatus(t, foreign, http.StatusNotFound)
+	}
+	b.cookies[tenantCookie].Value = "foreign"
+	wantLocation(t, b.get("/"), "/t/acme/")
+	if want := []string{"beta"}; !slices.Equal(b.api.seen, want) {
+		t.Errorf("the API was asked for the tenants %q, want %q", b.api.seen, want)
+	}
+}
+
+func TestFaultsOfTheAPI(t *testing.T) {
+	b := setup(t, false)
+	b.signIn()
+	b.api.listErr = connect.NewError(connect.CodeNotFound, errors.New(`there is no workflow "indx"`))
+	page := b.get("/t/acme/runs?workflow=indx")
+	wantStatus(t, page, http.StatusNotFound)
+	wantText(t, page, "there is no workflow &#34;indx&#34;", `value="indx"`)
+	b.api.listErr = connect.NewError(connect.CodePermissionDenied, errors.New("this needs run:read"))
+	wantStatus(t, b.get("/t/acme/runs"), http.StatusForbidden)
+	wantStatus(t, b.get("/t/acme/"), http.StatusForbidden)
+
+	down := newBrowser(t, broken{}, false)
+	down.cookies[sessionCookie] = &http.Cookie{Name: sessionCookie, Value: goodToken}
+	answer := down.get("/t/acme/runs")
+	wantStatus(t, answer, http.StatusServiceUnavailable)
+	wantText(t, answer, "The API does not answer at the moment")
+	if strings.Contains(answer.Body.String(), "10.1.2.3") {
+		t.Error("the page tells where the API is")
+	}
+	wantStatus(t, down.get("/t/acme/live/runs"), http.StatusServiceUnavailable)
+}
+
+func TestThemeOfThePage(t *testing.T) {
+	b := setup(t, false)
+	for value, want := range map[string]string{"dark": `<html lang="en" data-theme="dark">`, "light": `<html lang="en" data-theme="light">`, "purple": `<html lang="en">`, "": `<html lang="en">`} {
+		b.cookies[themeCookie] = &http.Cookie{Name: themeCookie, Value: value}
+		wantText(t, b.get("/sign-in"), want)
+	}
 }

@@ -1,177 +1,142 @@
 package frontend
 
 import (
+	"context"
+	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
+	"strings"
+	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tenon-run/tenon/frontend/pages"
-	identityv1 "github.com/tenon-run/tenon/proto/tenon/identity/v1"
+	registryv1 "github.com/tenon-run/tenon/proto/tenon/registry/v1"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 )
 
-const (
-	runsPerPage = 50
-	// tenantsShown bounds the select of tenants.
-	tenantsShown = 1000
-	// fragmentHeader asks for the changing part of a page alone.
-	fragmentHeader = "Tenon-Fragment"
-)
+const runsPerPage = 50
 
-// visitor is who looks at a page.
-type visitor struct {
-	token       string
-	memberships []*identityv1.Membership
-	shell       pages.Shell
-}
-
-// visit finds out who is signed in. It answers the request itself, and returns false, when nobody is or the API does not say.
-func (s *site) visit(w http.ResponseWriter, r *http.Request) (visitor, bool) {
-	v := visitor{token: s.cookie(r, sessionCookie)}
-	if v.token == "" {
-		s.toSignIn(w, r)
-		return v, false
+// showRuns is the list of the latest runs. Its whole state is in the address.
+func (s *site) showRuns(w http.ResponseWriter, r *http.Request, v visitor) {
+	v.shell.Section, v.shell.Title = "runs", "Runs"
+	view := pages.RunsView{Filter: runFilter(r), Now: s.now(), First: pages.FirstSteps{Address: s.address(r)}}
+	list, err := s.registry.ListWorkflows(v.call(r), &registryv1.ListWorkflowsRequest{PageSize: workflowsPerPage})
+	for _, wf := range list.GetWorkflows() {
+		view.Workflows = append(view.Workflows, wf.GetName())
 	}
-	v.shell = s.shell("Runs", csrfToken(v.token))
-	list, err := s.identity.ListTenants(call(r, v.token, ""), &identityv1.ListTenantsRequest{PageSize: tenantsShown})
-	if err == nil && r.Header.Get(fragmentHeader) == "" {
-		var who *identityv1.WhoAmIResponse
-		who, err = s.identity.WhoAmI(call(r, v.token, ""), &identityv1.WhoAmIRequest{})
-		v.shell.User = who.GetUser().GetEmail()
+	if err == nil {
+		err = s.readRuns(v.call(r), &view)
 	}
-	if connect.CodeOf(err) == connect.CodeUnauthenticated {
-		s.toSignIn(w, r)
-		return v, false
+	if err == nil {
+		view.Stats, err = s.runStats(v.call(r), view.Filter)
 	}
+	status := http.StatusOK
 	if err != nil {
-		status, text := s.problem(r, err)
-		v.shell.Title = "Something is wrong"
-		s.render(w, r, status, pages.Message(v.shell, text))
-		return v, false
-	}
-	v.memberships = list.GetMemberships()
-	for _, m := range v.memberships {
-		v.shell.Tenants = append(v.shell.Tenants, pages.Choice{Value: m.GetTenant().GetSlug(), Label: m.GetTenant().GetDisplayName()})
-	}
-	return v, true
-}
-
-// enter chooses the tenant to show. It answers the request itself, and returns false, when there is none.
-func (s *site) enter(w http.ResponseWriter, r *http.Request, v *visitor, asked string) bool {
-	if len(v.memberships) == 0 {
-		v.shell.Title = "Create a tenant"
-		s.render(w, r, http.StatusOK, pages.CreateTenant(v.shell, pages.TenantForm{}))
-		return false
-	}
-	tenant := chooseTenant(v.memberships, asked, s.cookie(r, tenantCookie))
-	if tenant == "" {
-		v.shell.Title = "No such tenant"
-		s.render(w, r, http.StatusNotFound, pages.Message(v.shell, "You are not a member of a tenant called “"+asked+"”."))
-		return false
-	}
-	v.shell.Tenant = tenant
-	if asked != "" && asked != s.cookie(r, tenantCookie) {
-		s.setCookie(w, tenantCookie, tenant, tenantCookieLife)
-	}
-	return true
-}
-
-// showRuns is the list of the latest runs. Its whole state is in the address: tenant, filters, page, and the run whose tasks are shown.
-// The script that keeps the page up to date asks for the list alone.
-func (s *site) showRuns(w http.ResponseWriter, r *http.Request) {
-	v, ok := s.visit(w, r)
-	if !ok || !s.enter(w, r, &v, r.URL.Query().Get("tenant")) {
-		return
-	}
-	view, status, err := s.runList(r, v.token, v.shell.Tenant)
-	if connect.CodeOf(err) == connect.CodeUnauthenticated {
-		s.toSignIn(w, r)
-		return
-	}
-	if r.Header.Get(fragmentHeader) != "" {
-		s.render(w, r, status, pages.RunList(v.shell, view))
-		return
+		if connect.CodeOf(err) == connect.CodeUnauthenticated {
+			s.fail(w, r, v, err)
+			return
+		}
+		status, view.Error = s.problem(r, err)
 	}
 	s.render(w, r, status, pages.Runs(v.shell, view))
 }
 
-// chooseTenant returns the slug of the tenant to show: the one asked for (empty if the user is no member of it), else the one looked at
-// last, else the oldest. Only the API's own list counts: a cookie or an address never becomes a header by itself.
-func chooseTenant(memberships []*identityv1.Membership, asked, last string) string {
-	member := func(slug string) bool {
-		return slices.ContainsFunc(memberships, func(m *identityv1.Membership) bool { return m.GetTenant().GetSlug() == slug })
-	}
-	switch {
-	case asked != "" && member(asked):
-		return asked
-	case asked != "":
-		return ""
-	case member(last):
-		return last
-	default:
-		return memberships[0].GetTenant().GetSlug()
+func runFilter(r *http.Request) pages.Filter {
+	asked := r.URL.Query()
+	return pages.Filter{
+		Status: asked.Get("status"), Workflow: asked.Get("workflow"), Range: asked.Get("range"), ID: strings.TrimSpace(asked.Get("id")),
+		Parent: asked.Get("parent"), Page: asked.Get("page_token"),
 	}
 }
 
-// runList asks the API for what the address names. The error is only for telling an ended session from the rest: the view shows it already.
-func (s *site) runList(r *http.Request, token, tenant string) (pages.RunsView, int, error) {
-	asked := r.URL.Query()
-	view := pages.RunsView{
-		Filter: pages.Filter{Tenant: tenant, Status: asked.Get("status"), Workflow: asked.Get("workflow"), Parent: asked.Get("parent"), Page: asked.Get("page_token")},
-		First:  pages.FirstSteps{Tenant: tenant, Address: s.address(r)},
-	}
-	req := &runsv1.ListRunsRequest{PageSize: runsPerPage, PageToken: view.Filter.Page, Workflow: view.Filter.Workflow, ParentRunId: view.Filter.Parent}
-	if view.Filter.Status != "" {
-		status, ok := pages.ParseRunStatus(view.Filter.Status)
+// readRuns reads the page of the list that the filter names.
+func (s *site) readRuns(ctx context.Context, view *pages.RunsView) error {
+	f := view.Filter
+	req := &runsv1.ListRunsRequest{PageSize: runsPerPage, PageToken: f.Page, Workflow: f.Workflow, ParentRunId: f.Parent, IdPrefix: f.ID}
+	if f.Status != "" {
+		status, ok := pages.ParseRunStatus(f.Status)
 		if !ok {
-			view.Error = "There is no run status “" + view.Filter.Status + "”. Choose one from the list."
-			return view, http.StatusBadRequest, nil
+			return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("there is no run status “%s”; choose one of those shown", f.Status))
 		}
 		req.Statuses = []runsv1.RunStatus{status}
 	}
-	list, err := s.runs.ListRuns(call(r, token, tenant), req)
+	if since := f.Since(view.Now); !since.IsZero() {
+		req.CreatedAfter = timestamppb.New(since)
+	}
+	list, err := s.runs.ListRuns(ctx, req)
 	if err != nil {
-		status, text := s.problem(r, err)
-		view.Error = text
-		return view, status, err
+		return err
 	}
-	view.Next = list.GetNextPageToken()
-	open := asked.Get("run")
-	onPage := false
-	for _, run := range list.GetRuns() {
-		view.Runs = append(view.Runs, pages.Run{Run: run, Now: s.now()})
-		onPage = onPage || run.GetId() == open
-	}
-	if open == "" {
-		return view, http.StatusOK, nil
-	}
-	opened := pages.Run{Run: &runsv1.Run{Id: open}, Now: s.now(), Open: true}
-	answer, err := s.runs.GetRun(call(r, token, tenant), &runsv1.GetRunRequest{RunId: open})
-	if err != nil {
-		status, text := s.problem(r, err)
-		view.Error = text
-		return view, status, err
-	}
-	opened.Run = answer.GetRun()
-	if !onPage {
-		view.Chosen = []pages.Run{opened}
-		return view, http.StatusOK, nil
-	}
-	for i := range view.Runs {
-		if view.Runs[i].Run.GetId() == open {
-			view.Runs[i] = opened
-		}
-	}
-	return view, http.StatusOK, nil
+	view.Runs, view.Next = list.GetRuns(), list.GetNextPageToken()
+	return nil
 }
 
-// address is where this browser reaches the API: the dashboard's own address.
-func (s *site) address(r *http.Request) string {
-	address := url.URL{Scheme: "http", Host: r.Host}
-	if s.cfg.Secure {
-		address.Scheme = "https"
+// runStats counts runs over the filter's window, in about as many steps as the picture has bars.
+func (s *site) runStats(ctx context.Context, f pages.Filter) (*runsv1.GetRunStatsResponse, error) {
+	const bars = 60
+	to := s.now().Truncate(time.Minute).Add(time.Minute)
+	window := f.Window()
+	step := max((window / bars).Truncate(time.Minute), time.Minute)
+	return s.runs.GetRunStats(ctx, &runsv1.GetRunStatsRequest{
+		Workflow: f.Workflow, From: timestamppb.New(to.Add(-window)), To: timestamppb.New(to), Step: durationpb.New(step),
+	})
+}
+
+// followRuns sends the list whenever a run on it, or one that belongs on it, has changed.
+func (s *site) followRuns(r *http.Request, v visitor, out *stream) error {
+	filter := runFilter(r)
+	filter.Page = ""
+	ctx, cancel := context.WithCancel(v.call(r))
+	defer cancel()
+	watch, err := s.runs.WatchRuns(ctx, &runsv1.WatchRunsRequest{Workflow: filter.Workflow})
+	if err != nil {
+		return err
 	}
-	return address.String()
+	return latest(ctx, out, watch, func(m *runsv1.WatchRunsResponse) bool { return m.GetReset_() || len(m.GetRuns()) > 0 }, func() error {
+		view := pages.RunsView{Filter: filter, Now: s.now(), First: pages.FirstSteps{Address: s.address(r)}}
+		if err := s.readRuns(v.call(r), &view); err != nil {
+			return err
+		}
+		var err error
+		if view.Stats, err = s.runStats(v.call(r), filter); err != nil {
+			return err
+		}
+		return out.show(ctx, pages.RunList(v.shell, view))
+	})
+}
+
+// steerRuns cancels or replays the selected runs.
+func (s *site) steerRuns(w http.ResponseWriter, r *http.Request, v visitor) {
+	ids := r.PostForm["run"]
+	back := safeNext(r.PostForm.Get("back"))
+	if len(ids) == 0 {
+		s.done(w, r, v, back, "Select at least one run first.")
+		return
+	}
+	var results []*runsv1.RunResult
+	var err error
+	word := "cancelled"
+	if r.PostForm.Get("do") == "replay" {
+		word = "replayed"
+		var answer *runsv1.ReplayRunsResponse
+		answer, err = s.runs.ReplayRuns(v.call(r), &runsv1.ReplayRunsRequest{RunIds: ids})
+		results = answer.GetResults()
+	} else {
+		var answer *runsv1.CancelRunsResponse
+		answer, err = s.runs.CancelRuns(v.call(r), &runsv1.CancelRunsRequest{RunIds: ids})
+		results = answer.GetResults()
+	}
+	if err != nil {
+		s.fail(w, r, v, err)
+		return
+	}
+	refused := slices.DeleteFunc(results, func(one *runsv1.RunResult) bool { return one.GetError() == nil })
+	text := fmt.Sprintf("%d of %d runs %s.", len(ids)-len(refused), len(ids), word)
+	if len(refused) > 0 {
+		text += " " + refused[0].GetRunId() + ": " + refused[0].GetError().GetMessage()
+	}
+	s.done(w, r, v, back, text)
 }

@@ -19,15 +19,17 @@ import (
 )
 
 const (
-	runsPath   = "/runs"
-	signInPath = "/sign-in"
-	signUpPath = "/sign-up"
+	signInPath    = "/sign-in"
+	signUpPath    = "/sign-up"
+	newTenantPath = "/tenants/new"
 
 	sessionCookie = "tenon_session"
 	tenantCookie  = "tenon_tenant"
 	// visitorCookie holds a random value that a form's token is made from as long as there is no session.
 	visitorCookie = "tenon_visitor"
-	csrfField     = "csrf"
+	// themeCookie is read by the script too, and holds "light" or "dark".
+	themeCookie = "tenon_theme"
+	csrfField   = "csrf"
 	// endedField in the address of the sign-in page says that a session has ended.
 	endedField   = "ended"
 	tenantHeader = "Tenon-Tenant"
@@ -151,11 +153,11 @@ func (s *site) toSignIn(w http.ResponseWriter, r *http.Request) {
 func safeNext(next string) string {
 	// Browsers read "\" as "/" and drop tabs and line ends, so "/\evil" and "/<tab>/evil" would lead away.
 	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsFunc(next, func(c rune) bool { return c < ' ' || c == '\\' || c == 0x7f }) {
-		return runsPath
+		return "/"
 	}
 	parsed, err := url.Parse(next)
 	if err != nil || parsed.Scheme != "" || parsed.Host != "" || parsed.User != nil {
-		return runsPath
+		return "/"
 	}
 	return next
 }

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 # fingerprint lists every generated file with a hash of its contents, so that a file already modified is compared too.
 fingerprint() {
-  git ls-files -co --exclude-standard -- 'proto/*.go' 'db/*q/*.go' '*_templ.go' frontend/assets/app.css internal/apidocs/api.swagger.json | LC_ALL=C sort -u |
+  git ls-files -co --exclude-standard -- 'proto/*.go' 'db/*q/*.go' '*_templ.go' 'frontend/assets/*' internal/apidocs/api.swagger.json | LC_ALL=C sort -u |
     while read -r file; do
       [ ! -e "$file" ] || echo "$(git hash-object "$file") $file"
     done

@@ -56,6 +56,11 @@ gen_css() {
   # Tailwind looks for `@import "tailwindcss"` beside the style sheet; NODE_PATH tells it where the pinned one is.
   NODE_PATH=$root/tools/node_modules tools/node_modules/.bin/tailwindcss \
     --input frontend/styles/app.css --output frontend/assets/app.css --minify
+  # The dashboard serves htmx itself: no page asks another host for anything. Their source maps are not served.
+  local file
+  for file in htmx.min.js ext/hx-sse.min.js; do
+    sed '/^\/\/# sourceMappingURL=/d' "tools/node_modules/htmx.org/dist/$file" >"frontend/assets/$(basename "$file")"
+  done
 }
 
 [ $# -gt 0 ] || set -- proto sql templ css

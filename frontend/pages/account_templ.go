@@ -265,7 +265,7 @@ func SignUp(s Shell, f AccountForm) templ.Component {
 	})
 }
 
-// CreateTenant is for a user who is a member of no tenant.
+// CreateTenant makes a tenant: the first, or one more.
 func CreateTenant(s Shell, f TenantForm) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -299,7 +299,7 @@ func CreateTenant(s Shell, f TenantForm) templ.Component {
 				}()
 			}
 			ctx = templ.InitializeContext(ctx)
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 18, "<form class=\"card\" method=\"post\" action=\"/tenants\"><h1>Create a tenant</h1><p class=\"quiet\">Runs, workflows and tokens belong to a tenant. You are a member of none yet.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 18, "<form class=\"card\" method=\"post\" action=\"/tenants/new\"><h1>Create a tenant</h1><p class=\"quiet\">Runs, workflows and tokens belong to a tenant. You become its owner.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -324,7 +324,7 @@ func CreateTenant(s Shell, f TenantForm) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 20, "\" aria-describedby=\"slug-hint\"><p class=\"quiet\" id=\"slug-hint\">3 to 63 of a–z, 0–9 and hyphen, a letter first.</p><label for=\"name\">Name <span class=\"quiet\">(optional)</span></label> <input id=\"name\" name=\"name\" maxlength=\"100\" value=\"")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 20, "\" aria-describedby=\"slug-hint\"><p class=\"quiet\" id=\"slug-hint\">3 to 63 of a–z, 0–9 and hyphen, a letter first. It stands in addresses.</p><label for=\"name\">Name <span class=\"quiet\">(optional)</span></label> <input id=\"name\" name=\"name\" maxlength=\"100\" value=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -3,6 +3,7 @@ package browser
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -69,7 +70,7 @@ func drive(t *testing.T, work jobs) report {
 	cmd.Stdin = bytes.NewReader(input)
 	cmd.WaitDelay = 5 * time.Second
 	var words bytes.Buffer
-	cmd.Stderr = &words
+	cmd.Stderr = io.MultiWriter(&words, os.Stderr)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("drive.js: %v\n%s%s", err, out, words.Bytes())
@@ -87,22 +88,25 @@ func TestPages(t *testing.T) {
 	addTenant(t, server, server.Owner, "long", strings.Repeat("A tenant with quite a name ", 3)+"(test)")
 	made := fill(t, server, server.Owner)
 	const runsOfMany = 65
-	oldest, token := fillMany(t, server, many, runsOfMany)
+	token := fillMany(t, server, many, runsOfMany)
 	work := jobs{
 		Base: server.Address, Screenshots: os.Getenv("TENON_SCREENSHOTS"),
 		Users: map[string]account{
-			"acme":  {apptest.Email("acme"), server.Password},
-			"fresh": signUp(t, server, "fresh"),
-			"solo":  signUp(t, server, "a.rather.long.address.of.one.person.alone", "solo"),
+			"acme":   {apptest.Email("acme"), server.Password},
+			"fresh":  signUp(t, server, "fresh"),
+			"lone":   signUp(t, server, "lone", "lone"),
+			"viewer": viewer(t, server),
+			"solo":   signUp(t, server, "a.rather.long.address.of.one.person.alone", "solo"),
 		},
 		Flows: []map[string]string{
 			{"name": "followRuns", "user": "acme", "tenant": "many", "token": token, "workflow": "greet"},
-			{"name": "pauseAndTrouble", "user": "acme", "tenant": "acme"},
 			{"name": "switchTenant", "user": "acme", "from": "acme", "to": "many", "label": "Many runs & Sons"},
+			{"name": "byKeyboard", "user": "acme", "tenant": "acme", "run": made.failed},
+			{"name": "sessionEnds", "user": "solo", "tenant": "solo"},
 		},
 	}
 	work.Pages = append(visitorPages(), accountPages()...)
-	work.Pages = append(work.Pages, runPages(made, oldest)...)
+	work.Pages = append(work.Pages, runPages(made, "/t/many/runs?page_token="+older(t, server, many))...)
 	got := drive(t, work)
 	for _, problem := range got.Problems {
 		t.Errorf("%s: %s: %s", problem.Page, problem.Kind, problem.Detail)
@@ -116,7 +120,6 @@ func TestPages(t *testing.T) {
 func visitorPages() []page {
 	return []page{
 		{Name: "sign-in", Path: "/sign-in"},
-		{Name: "sign-in-ended", Path: "/sign-in?ended=1&next=%2Fruns"},
 		{
 			Name: "sign-in-refused", Path: "/sign-in", Press: "main button", Status: http.StatusUnauthorized,
 			Fill: map[string]string{"#email": "nobody@example.com", "#password": "not the password"},
@@ -136,34 +139,42 @@ func visitorPages() []page {
 // accountPages are seen before there is any run.
 func accountPages() []page {
 	return []page{
-		{Name: "create-tenant", User: "fresh", Path: "/runs"},
+		{Name: "create-tenant", User: "fresh", Path: "/tenants/new"},
 		{
-			Name: "create-tenant-refused", User: "fresh", Path: "/runs", Press: "main button", Status: http.StatusConflict,
+			Name: "create-tenant-refused", User: "fresh", Path: "/tenants/new", Press: "main button", Status: http.StatusConflict,
 			Fill: map[string]string{"#slug": "acme"},
 		},
-		{Name: "empty", User: "solo", Path: "/runs"},
-		{Name: "first-worker", User: "solo", Path: "/runs", Press: ".empty button"},
-		{Name: "wrong-tenant", User: "acme", Path: "/runs?tenant=globex", Status: http.StatusNotFound},
-		{Name: "wrong-tenant-of-one", User: "solo", Path: "/runs?tenant=acme", Status: http.StatusNotFound},
+		{Name: "empty", User: "lone", Path: "/t/lone/"},
+		{Name: "first-worker", User: "lone", Path: "/t/lone/", Press: ".empty button"},
+		{Name: "wrong-tenant", User: "acme", Path: "/t/globex/", Status: http.StatusNotFound},
+		{Name: "sessions", User: "acme", Path: "/account/sessions"},
 	}
 }
 
-func runPages(made runs, oldest string) []page {
-	acme := func(name, query string) page {
-		return page{Name: name, User: "acme", Path: "/runs?tenant=acme" + query}
+func runPages(made runs, older string) []page {
+	acme := func(name, path string) page {
+		return page{Name: name, User: "acme", Path: "/t/acme/" + path}
 	}
-	older := acme("older", "")
-	older.Path, older.Press = "/runs?tenant=many", "#older"
-	unknown, missing := acme("unknown-status", "&status=sleepy"), acme("missing-run", "&run=run_01h455vb4pex5vsknk084sn02q")
+	unknown, missing := acme("unknown-status", "runs?status=sleepy"), acme("missing-run", "runs/run_01h455vb4pex5vsknk084sn02q")
 	unknown.Status, missing.Status = http.StatusBadRequest, http.StatusNotFound
+	refused := acme("trigger-refused", "trigger?workflow="+made.form)
+	refused.Press, refused.Status, refused.Fill = "main .sheet button", http.StatusBadRequest, map[string]string{"#input": "{"}
+	made1 := acme("token-made", "tokens/new")
+	made1.Press, made1.Fill = "main .sheet button", map[string]string{"#token-name": "billing worker"}
 	return []page{
-		acme("runs", ""), acme("layers", "&run="+made.layers), acme("failed", "&run="+made.failed), acme("long", "&run="+made.long),
-		acme("running", "&run="+made.running), acme("backing-off", "&run="+made.backingOff), acme("cancelled", "&run="+made.cancelled),
-		acme("child", "&run="+made.child), acme("children", "&parent="+made.parent), acme("status", "&status=failed"),
-		acme("none-match", "&status=failed&workflow=greet"), unknown, missing, older,
-		{Name: "many", User: "acme", Path: "/runs?tenant=many"},
-		{Name: "chosen", User: "acme", Path: "/runs?tenant=many&run=" + oldest},
-		{Name: "long-tenant", User: "acme", Path: "/runs?tenant=long"},
+		acme("overview", ""), acme("runs", "runs"), acme("run", "runs/"+made.order), acme("run-task", "runs/"+made.order+"?task=charge"), acme("run-layers", "runs/"+made.layers),
+		acme("run-failed", "runs/"+made.failed+"?task=import-orders"), acme("run-long", "runs/"+made.long), acme("run-child", "runs/"+made.child),
+		acme("run-retry", "runs/"+made.backingOff+"?task=charge-card"), acme("run-parent", "runs/"+made.parent), acme("runs-failed", "runs?status=failed&range=24h"),
+		acme("runs-none-match", "runs?status=failed&workflow=greet"), unknown, missing, refused, made1,
+		{Name: "runs-many", User: "acme", Path: "/t/many/runs"},
+		{Name: "runs-older", User: "acme", Path: older},
+		{Name: "long-tenant", User: "acme", Path: "/t/long/runs"},
+		acme("cancel", "runs/"+made.running+"/cancel"), acme("replay", "runs/"+made.order+"/replay"), acme("trigger", "trigger"), acme("trigger-form", "trigger?workflow="+made.form),
+		acme("workflows", "workflows"), acme("workflow", "workflows/order-fulfilment"), acme("workers", "workers"), acme("tokens", "tokens"), acme("token-new", "tokens/new"),
+		acme("members", "members"), acme("member-new", "members/new"),
+		{Name: "viewer-run", User: "viewer", Path: "/t/acme/runs/" + made.running},
+		{Name: "viewer-runs", User: "viewer", Path: "/t/acme/runs"},
+		{Name: "viewer-tokens", User: "viewer", Path: "/t/acme/tokens", Status: http.StatusForbidden},
 	}
 }
 

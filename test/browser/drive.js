@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 import { checkPage } from "./page.js";
-import { followRuns, pauseAndTrouble, signInByKeyboard, signOut, switchTenant } from "./flows.js";
+import { byKeyboard, followRuns, journey, sessionEnds, signInByKeyboard, signOut, switchTenant } from "./flows.js";
 
 const jobs = JSON.parse(readFileSync(0, "utf8"));
 const axe = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
@@ -22,7 +22,10 @@ const sessions = {};
 async function run(name, user, work) {
   const context = await browser.newContext({ baseURL: jobs.base, storageState: sessions[user] });
   context.setDefaultTimeout(60000);
-  const problem = (kind, detail) => report.problems.push({ page: name, kind, detail });
+  const problem = (kind, detail) => {
+    report.problems.push({ page: name, kind, detail });
+    process.stderr.write(`${name}: ${kind}: ${detail}\n`); // for whoever waits
+  };
   try {
     await work(context, problem);
   } catch (error) {
@@ -45,7 +48,7 @@ const queue = jobs.pages.map((page) => () =>
     report.views += views;
   }),
 );
-const flows = { followRuns, pauseAndTrouble, switchTenant };
+const flows = { byKeyboard, followRuns, journey, sessionEnds, switchTenant };
 for (const flow of jobs.flows) queue.unshift(() => run(flow.name, flow.user, (context, problem) => flows[flow.name](context, flow, problem)));
 const lanes = 2;
 await Promise.all(Array.from({ length: lanes }, async () => {

@@ -43,20 +43,23 @@ async function arrive(page, { path, status = 200, fill, press }, watching, probl
     watching.on = true;
     [answer] = await Promise.all([page.waitForNavigation(), page.click(press)]);
   }
+  // A live page is looked at once it is live.
+  if (await page.locator("[hx-sse\\:connect]#live").count()) await page.locator("#live-state").getByText("Live").waitFor();
   if (answer.status() !== status) problem("status", `answered ${answer.status()}, want ${status}`);
   const shift = await page.evaluate(() => globalThis.tenonSeen.shift);
   if (shift > shiftAllowed) problem("shift", `the page moves while it loads: ${shift}`);
 }
 
 async function checkView(page, { name, screenshots }, { width, colorScheme }, problem) {
-  const { violations } = await page.evaluate((values) =>
-    globalThis.axe.run(document, { runOnly: { type: "tag", values }, resultTypes: ["violations"], elementRef: false }), tags);
+  // The scheme changes colours and nothing else.
+  const runOnly = colorScheme === schemes[0] ? { type: "tag", values: tags } : { type: "rule", values: ["color-contrast"] };
+  const { violations } = await page.evaluate((only) => globalThis.axe.run(document, { runOnly: only, resultTypes: ["violations"], elementRef: false }), runOnly);
   for (const { id, help, nodes } of violations) {
     for (const node of nodes) problem("axe", `${colorScheme}: ${id}: ${help}: ${node.target}: ${node.failureSummary} ${node.html}`);
   }
   const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   if (over > 0) problem("overflow", `the document is ${over} px wider than the window`);
-  if (screenshots) await page.screenshot({ path: join(screenshots, `${name}-${width}-${colorScheme}.png`), fullPage: true });
+  if (screenshots) await page.screenshot({ path: join(screenshots, `${name}-${colorScheme}-${width}.png`), fullPage: true });
 }
 
 function watchPolicyAndShifts() {
@@ -90,7 +93,9 @@ function watch(page, status, problem) {
 async function checkKeyboard(page, problem) {
   const count = await page.evaluate(() => {
     const controls = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']";
-    globalThis.tenonControls = [...document.querySelectorAll(controls)].filter((element) => !element.disabled && element.checkVisibility({ visibilityProperty: true }));
+    globalThis.tenonControls = [...document.querySelectorAll(controls)].filter((element) =>
+      // Tab stops once at a group of radio buttons; arrows go on from there.
+      !element.disabled && !(element.type === "radio" && !element.checked) && element.checkVisibility({ visibilityProperty: true }));
     globalThis.tenonReached = new Set();
     document.activeElement.blur();
     document.getSelection().removeAllRanges();

@@ -138,13 +138,64 @@ func layers() *tenon.Workflow[string, string] {
 	return wf
 }
 
+// order is a workflow as shops have it: steps of some length that say what they do, one of which may fail.
+func order() *tenon.Workflow[string, string] {
+	wf := tenon.NewWorkflow[string, string]("order-fulfilment")
+	step := func(say string, long time.Duration) func(tenon.Context, string) (string, error) {
+		return func(ctx tenon.Context, id string) (string, error) {
+			ctx.Logger().Info(say, "order", id)
+			select {
+			case <-time.After(long):
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+			ctx.Logger().Debug("done", "order", id)
+			return id, nil
+		}
+	}
+	const short, middle, long = 20 * time.Millisecond, 60 * time.Millisecond, 140 * time.Millisecond
+	check := tenon.AddTask(wf, "validate", step("checking the order", short))
+	stock := tenon.AddTask(wf, "reserve-stock", step("reserving what was ordered", middle), tenon.WithParents(check))
+	fraud := tenon.AddTask(wf, "score-fraud", step("asking who orders", long), tenon.WithParents(check))
+	charge := tenon.AddTask(wf, "charge", func(ctx tenon.Context, id string) (string, error) {
+		if strings.HasSuffix(id, "9") {
+			ctx.Logger().Warn("the bank said no", "order", id)
+			return "", tenon.Errorf("card_declined", "the card of order %s was declined by the bank", id)
+		}
+		return step("charging the card", middle)(ctx, id)
+	}, tenon.WithParents(stock, fraud))
+	pack := tenon.AddTask(wf, "pack", step("packing", middle), tenon.WithParents(charge))
+	invoice := tenon.AddTask(wf, "invoice", step("writing the invoice", short), tenon.WithParents(charge))
+	ship := tenon.AddTask(wf, "ship", step("calling the carrier", long), tenon.WithParents(pack))
+	tenon.AddTask(wf, "notify", step("writing to the customer", short), tenon.WithParents(ship, invoice))
+	return wf
+}
+
+// viewer makes a user who may only look at the tenant acme.
+func viewer(t *testing.T, server *apptest.Server) account {
+	t.Helper()
+	user := signUp(t, server, "viewer")
+	_, err := server.Identity.AddMember(t.Context(), server.Owner, user.Email, authz.RoleViewer)
+	must(t, err)
+	return user
+}
+
+// older is the token of the second page of a tenant's runs.
+func older(t *testing.T, server *apptest.Server, owner authn.Principal) string {
+	t.Helper()
+	c, _ := newClient(t, server, owner, authz.RoleDeveloper)
+	list, err := c.Runs().ListRuns(t.Context(), &runsv1.ListRunsRequest{PageSize: 50})
+	must(t, err)
+	return list.GetNextPageToken()
+}
+
 // runs are the ids of the runs that pages open.
-type runs struct{ layers, failed, long, running, backingOff, cancelled, parent, child string }
+type runs struct{ order, form, layers, failed, long, running, backingOff, cancelled, parent, child string }
 
 // fill puts a run in every state into a tenant. A worker serves it until the test ends.
 func fill(t *testing.T, server *apptest.Server, owner authn.Principal) runs {
 	t.Helper()
-	report := layers()
+	report, shop := layers(), order()
 	greet := tenon.NewTask("greet", func(_ tenon.Context, name string) (string, error) { return "Hello, " + name + "!", nil })
 	crash := tenon.NewTask("import-orders", func(_ tenon.Context, s string) (string, error) { panic("no column " + s) })
 	long := tenon.NewTask(strings.Repeat("long-workflow-name-", 5)+"tail", func(_ tenon.Context, s string) (string, error) {
@@ -166,11 +217,19 @@ func fill(t *testing.T, server *apptest.Server, owner authn.Principal) runs {
 		return len(out), err
 	})
 	work(t, server, owner,
-		tenon.WithWorkflows(report, greet, crash, long, hold, later, wait, late, fan),
-		tenon.WithQueues(report.Name(), greet.Name(), crash.Name(), long.Name(), hold.Name(), later.Name(), fan.Name()), tenon.WithDrainTimeout(time.Millisecond))
+		tenon.WithWorkflows(shop, report, greet, crash, long, hold, later, wait, late, fan),
+		tenon.WithQueues(shop.Name(), report.Name(), greet.Name(), crash.Name(), long.Name(), hold.Name(), later.Name(), fan.Name()), tenon.WithDrainTimeout(time.Millisecond))
 
 	c, _ := newClient(t, server, owner, authz.RoleDeveloper)
 	var out runs
+	out.form = greet.Name()
+	const orders = 20
+	for i := range orders {
+		id := start(t, c, shop, fmt.Sprintf("A-%d", i)).ID()
+		if out.order == "" || i == 9 { // one that fails
+			out.order = id
+		}
+	}
 	out.layers = start(t, c, report, "x").ID()
 	out.failed = start(t, c, crash, "price").ID()
 	out.long = start(t, c, long, "unbrokentext").ID()
@@ -185,7 +244,7 @@ func fill(t *testing.T, server *apptest.Server, owner authn.Principal) runs {
 	must(t, err)
 	out.cancelled = cancelled.ID()
 	for id, is := range map[string]func(*runsv1.Run) bool{
-		out.layers: inStatus(runsv1.RunStatus_RUN_STATUS_COMPLETED), out.failed: inStatus(runsv1.RunStatus_RUN_STATUS_FAILED),
+		out.order: inStatus(runsv1.RunStatus_RUN_STATUS_FAILED), out.layers: inStatus(runsv1.RunStatus_RUN_STATUS_COMPLETED), out.failed: inStatus(runsv1.RunStatus_RUN_STATUS_FAILED),
 		out.long: inStatus(runsv1.RunStatus_RUN_STATUS_FAILED), out.running: anyTaskIn(runsv1.TaskStatus_TASK_STATUS_RUNNING),
 		out.backingOff: anyTaskIn(runsv1.TaskStatus_TASK_STATUS_BACKING_OFF), out.parent: inStatus(runsv1.RunStatus_RUN_STATUS_COMPLETED),
 		one: inStatus(runsv1.RunStatus_RUN_STATUS_COMPLETED), timedOut: inStatus(runsv1.RunStatus_RUN_STATUS_TIMED_OUT),
@@ -202,8 +261,8 @@ func fill(t *testing.T, server *apptest.Server, owner authn.Principal) runs {
 	return out
 }
 
-// fillMany completes n runs in a tenant and returns the id of the oldest, and a token that triggers more.
-func fillMany(t *testing.T, server *apptest.Server, owner authn.Principal, n int) (oldest, token string) {
+// fillMany completes n runs in a tenant and returns a token that triggers more.
+func fillMany(t *testing.T, server *apptest.Server, owner authn.Principal, n int) string {
 	t.Helper()
 	greet := tenon.NewTask("greet", func(_ tenon.Context, name string) (string, error) { return "Hello, " + name + "!", nil })
 	work(t, server, owner, tenon.WithWorkflows(greet))
@@ -217,7 +276,7 @@ func fillMany(t *testing.T, server *apptest.Server, owner authn.Principal, n int
 		_, err := run.Result(t.Context())
 		must(t, err)
 	}
-	return first.ID(), token
+	return token
 }
 
 func must(t *testing.T, err error) {

@@ -78,14 +78,16 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	server := apptest.Start(t)
 	b := newBrowser(t, server.Address)
-	if resp, _ := b.get("/runs"); resp.StatusCode != http.StatusSeeOther || !strings.HasPrefix(resp.Header.Get("Location"), "/sign-in") {
-		t.Errorf("a stranger at /runs: %s to %q", resp.Status, resp.Header.Get("Location"))
+	for _, path := range []string{"/", "/t/acme/runs", "/account/sessions"} {
+		if resp, _ := b.get(path); resp.StatusCode != http.StatusSeeOther || !strings.HasPrefix(resp.Header.Get("Location"), "/sign-in") {
+			t.Errorf("a stranger at %s: %s to %q", path, resp.Status, resp.Header.Get("Location"))
+		}
 	}
 	resp, page := b.get("/sign-up")
 	if policy := resp.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || !strings.Contains(policy, "frame-ancestors 'none'") {
 		t.Errorf("content security policy: %q", policy)
 	}
-	account := url.Values{"email": {"eve@example.com"}, "password": {"correct horse battery"}, "display_name": {"Eve"}, "next": {"/runs"}}
+	account := url.Values{"email": {"eve@example.com"}, "password": {"correct horse battery"}, "display_name": {"Eve"}, "next": {"/tenants/new"}}
 	if resp, _ := b.post("/sign-up", account); resp.StatusCode < http.StatusBadRequest {
 		t.Errorf("a form without its CSRF token is taken: %s", resp.Status)
 	}
@@ -93,12 +95,12 @@ func TestPages(t *testing.T) {
 	if resp, body := b.post("/sign-up", account); resp.StatusCode != http.StatusSeeOther {
 		t.Fatalf("sign-up: %s: %s", resp.Status, body)
 	}
-	_, page = b.get("/runs")
+	_, page = b.get("/tenants/new")
 	tenant := url.Values{"csrf": {b.token(page)}, "slug": {"eves"}, "display_name": {"Eves"}}
-	if resp, body := b.post("/tenants", tenant); resp.StatusCode != http.StatusSeeOther {
+	if resp, body := b.post("/tenants/new", tenant); resp.StatusCode != http.StatusSeeOther {
 		t.Fatalf("create a tenant: %s: %s", resp.Status, body)
 	}
-	if resp, page = b.get("/runs"); resp.StatusCode != http.StatusOK || strings.Contains(page, "run_") || !strings.Contains(page, "eve@example.com") {
+	if resp, page = b.get("/t/eves/runs"); resp.StatusCode != http.StatusOK || strings.Contains(page, "/runs/run_") || !strings.Contains(page, "eve@example.com") {
 		t.Errorf("an empty tenant's runs: %s: %s", resp.Status, page)
 	}
 	workerToken := tokenShown(t, b, page)
@@ -110,7 +112,7 @@ func TestPages(t *testing.T) {
 // tokenShown makes the first worker's tokens and returns the worker's, as the page's commands hold it.
 func tokenShown(t *testing.T, b *browser, page string) string {
 	t.Helper()
-	resp, page := b.post("/first-worker", url.Values{"csrf": {b.token(page)}, "tenant": {"eves"}})
+	resp, page := b.post("/t/eves/first-worker", url.Values{"csrf": {b.token(page)}})
 	shown := regexp.MustCompile(`TENON_CLIENT_TOKEN=(?:'|&#39;)([\w.-]+)(?:'|&#39;)`).FindStringSubmatch(page)
 	if resp.StatusCode != http.StatusOK || shown == nil {
 		t.Fatalf("the first worker's page: %s: %s", resp.Status, page)
@@ -144,7 +146,7 @@ func TestRunsPageShowsRuns(t *testing.T) {
 		t.Fatalf("sign-in: %s to %q: %s", resp.Status, resp.Header.Get("Location"), body)
 	}
 	begin := time.Now()
-	_, page = b.get("/runs")
+	_, page = b.get("/t/acme/runs")
 	if !strings.Contains(page, run.ID()) || !strings.Contains(page, "Failed") || !strings.Contains(page, "shout") {
 		t.Errorf("the page lacks the run %s after %s: %s", run.ID(), time.Since(begin), page)
 	}

@@ -1,0 +1,114 @@
+package graph
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func diamond() []Task {
+	return []Task{{Name: "fetch"}, {Name: "left", Parents: []string{"fetch"}}, {Name: "right", Parents: []string{"fetch"}}, {Name: "join", Parents: []string{"right", "left"}}}
+}
+
+// mesh has layers of width tasks, each behind two of the layer before.
+func mesh(layers, width int) []Task {
+	var tasks []Task
+	for l := range layers {
+		for i := range width {
+			t := Task{Name: fmt.Sprintf("t%d-%d", l, i)}
+			if l > 0 {
+				t.Parents = []string{fmt.Sprintf("t%d-%d", l-1, i), fmt.Sprintf("t%d-%d", l-1, (i*7+3)%width)}
+			}
+			tasks = append(tasks, t)
+		}
+	}
+	return tasks
+}
+
+func fan(width int) []Task {
+	tasks := []Task{{Name: "split"}}
+	join := Task{Name: "join"}
+	for i := range width {
+		name := fmt.Sprintf("part-%d", i)
+		tasks = append(tasks, Task{Name: name, Parents: []string{"split"}})
+		join.Parents = append(join.Parents, name)
+	}
+	return append(tasks, join)
+}
+
+func TestThreeTasksInARow(t *testing.T) {
+	got := Lay([]Task{{Name: "a"}, {Name: "b", Parents: []string{"a"}}, {Name: "c", Parents: []string{"b"}}})
+	want := Layout{
+		Width: 600, Height: 64, NodeWidth: 160, NodeHeight: 40,
+		Nodes: []Node{{"a", 0, 12, 12}, {"b", 1, 220, 12}, {"c", 2, 428, 12}},
+		Edges: []Edge{{"a", "b", 172, 32, 220, 32}, {"b", "c", 380, 32, 428, 32}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Whatever the shape: every parent lies to the left of its children, no two boxes touch, all is within the picture, and it is the same each time.
+func TestPicturesAreSound(t *testing.T) {
+	for name, tasks := range map[string][]Task{
+		"none": nil, "one": {{Name: "only"}}, "diamond": diamond(), "mesh of 300": mesh(30, 10), "wide mesh of 300": mesh(5, 60), "fan of 300": fan(298), "300 alone": mesh(1, 300),
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			got := Lay(tasks)
+			if took := time.Since(begin); took > time.Second {
+				t.Errorf("the layout took %v", took)
+			}
+			for _, e := range got.Edges {
+				if e.X1 >= e.X2 {
+					t.Errorf("the edge from %s to %s goes from %d to %d", e.From, e.To, e.X1, e.X2)
+				}
+			}
+			for i, a := range got.Nodes {
+				if a.X < 0 || a.Y < 0 || a.X+got.NodeWidth > got.Width || a.Y+got.NodeHeight > got.Height {
+					t.Errorf("%s at %d, %d is outside of %d x %d", a.Name, a.X, a.Y, got.Width, got.Height)
+				}
+				for _, b := range got.Nodes[:i] {
+					if abs(a.X-b.X) < got.NodeWidth && abs(a.Y-b.Y) < got.NodeHeight {
+						t.Errorf("%s and %s overlap", a.Name, b.Name)
+					}
+				}
+			}
+			if diff := cmp.Diff(got, Lay(tasks)); diff != "" {
+				t.Errorf("two layouts of the same tasks differ: %s", diff)
+			}
+		})
+	}
+}
+
+// A wide layer is broken into columns, so that the whole fits a window without becoming a thread.
+func TestWideLayersStayInShape(t *testing.T) {
+	got := Lay(fan(298))
+	if ratio := float64(got.Width) / float64(got.Height); ratio < 0.8 || ratio > 5 {
+		t.Errorf("the picture is %d x %d", got.Width, got.Height)
+	}
+}
+
+// Two chains that were declared crosswise are drawn side by side.
+func TestCrossingsAreTakenAway(t *testing.T) {
+	got := Lay([]Task{{Name: "a"}, {Name: "b"}, {Name: "b2", Parents: []string{"b"}}, {Name: "a2", Parents: []string{"a"}}})
+	at := func(name string) int {
+		return got.Nodes[slices.IndexFunc(got.Nodes, func(n Node) bool { return n.Name == name })].Y
+	}
+	if at("a") != at("a2") || at("b") != at("b2") {
+		t.Errorf("the chains cross: %v", got.Nodes)
+	}
+}
+
+// Registration refuses these; a picture of them must end all the same.
+func TestBadParentsAreLeftOut(t *testing.T) {
+	got := Lay([]Task{{Name: "a", Parents: []string{"b", "a", "gone"}}, {Name: "b", Parents: []string{"a", "a"}}})
+	if len(got.Nodes) != 2 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func abs(n int) int { return max(n, -n) }
