@@ -59,10 +59,15 @@ func TestEveryScenarioInSmall(t *testing.T) {
 		"chain3":         slices.Concat(latency, floor, goal),
 		"fanout1000":     slices.Concat(latency, []string{"also"}, goal),
 		"chain3_50":      slices.Concat([]string{"scenario", "unit", "tenon", "echo", "ratio_echo"}, goal),
+		"dashboard":      slices.Concat(latency, []string{"also"}, goal),
 		"backlog":        staged, "idle": staged, "failover": staged, "handover": staged, "scaleout": staged,
 	}
 	also := map[string][]string{
 		"fanout1000": {"times_bulk"}, "backlog": {"empty", "ratio_empty", "rss_mb", "rss_empty_mb"},
+		"dashboard": {
+			"first_page", "first_page_p99", "workflow", "workflow_rare", "queued", "running", "completed", "failed", "cancelled", "timed_out",
+			"workflow_failed", "time_range", "id", "stats_1h", "stats_24h", "stats_24h_p99",
+		},
 		"idle":     {"statements_per_minute", "cpu_server", "cpu_postgres", "cpu_nats", "cpu_worker", "cpu_client"},
 		"failover": {"gap_before_ms", "load", "resent"}, "handover": {"gap_before_ms", "load", "resent"},
 		"scaleout": {"one", "two", "three", "ratio_two", "ratio_three"},

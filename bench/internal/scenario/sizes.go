@@ -22,6 +22,10 @@ type Sizes struct {
 	Chains int
 	// Backlog is how many runs stand queued in backlog. Default 5,000,000.
 	Backlog int
+	// Finished and Open are the runs of dashboard. Defaults 1,000,000 and 10,000.
+	Finished, Open int
+	// Looks is how often dashboard makes each read in a turn. Default 200.
+	Looks int
 	// Idlers and Sleepers are the workers and the runs in a backoff of idle. Defaults 50 and 100.
 	Idlers, Sleepers int
 	// Idle is how long idle looks. Default 60 s.
@@ -51,6 +55,9 @@ func (s Sizes) WithDefaults() Sizes {
 	fill(&s.Children, 1_000)
 	fill(&s.Chains, 5_000)
 	fill(&s.Backlog, 5_000_000)
+	fill(&s.Finished, 1_000_000)
+	fill(&s.Open, 10_000)
+	fill(&s.Looks, 200)
 	fill(&s.Idlers, 50)
 	fill(&s.Sleepers, 100)
 	fill(&s.Tenants, 6)
@@ -75,7 +82,7 @@ func (s Sizes) WithDefaults() Sizes {
 // Scaled returns the sizes with what is counted multiplied, and at least one of everything, and a second where a time is multiplied; rates and widths stay.
 func (s Sizes) Scaled(by float64) Sizes {
 	s = s.WithDefaults()
-	for _, field := range []*int{&s.Bulk, &s.Single, &s.Echo, &s.Latency, &s.Fanouts, &s.Chains, &s.Backlog} {
+	for _, field := range []*int{&s.Bulk, &s.Single, &s.Echo, &s.Latency, &s.Fanouts, &s.Chains, &s.Backlog, &s.Finished, &s.Open} {
 		*field = max(1, int(float64(*field)*by))
 	}
 	for _, field := range []*time.Duration{&s.Idle, &s.Steady} {
