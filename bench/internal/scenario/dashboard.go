@@ -64,7 +64,7 @@ func (s *dashboard) makeTemplates(ctx context.Context) error {
 		return err
 	}
 	for _, table := range []string{"history_runs", "history_tasks"} {
-		if _, err := s.watch.Exec(ctx, "create temporary table template_"+table+" as select * from "+table); err != nil {
+		if _, err := s.watch.Exec(ctx, "create temporary table template_"+table+" as table "+table); err != nil {
 			return fmt.Errorf("keep the rows of %s: %w", table, err)
 		}
 	}
