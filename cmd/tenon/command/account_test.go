@@ -184,6 +184,42 @@ func TestMembers(t *testing.T) {
 	y.golden("members")
 }
 
+func TestInvitations(t *testing.T) {
+	t.Parallel()
+	server, y := signedIn(t)
+	if _, err := server.Identity.SignUp(t.Context(), "bob@example.com", "correct horse battery", "Bob"); err != nil {
+		t.Fatal(err)
+	}
+	y.types("members", "invitations")
+	y.types("members", "invite", "--role", "king")
+	y.types("members", "invite", "--expires", "soon")
+	y.types("members", "invite", "--expires", "31d")
+	made := y.types("members", "invite", "--role", "viewer", "--expires", "12h")
+	y.types("members", "invite", "-o", "json")
+	revoked := y.types("members", "invite")
+	id := idText.FindString(revoked.err)
+	y.types("members", "uninvite", "inv_01h455vb4pex5vsknk084sn02q")
+	y.types("members", "uninvite", id)
+	bob := newTypist(t)
+	bob.seen = y.seen
+	bob.pipes("correct horse battery", "login", server.Address, "--email", "bob@example.com")
+	bob.types("tenants", "join", strings.TrimSpace(made.out))
+	bob.types("tenants", "join")
+	bob.pipes("nonsense", "tenants", "join")
+	bob.pipes(revoked.out, "tenants", "join")
+	bob.pipes(made.out, "tenants", "join")
+	bob.pipes(made.out, "tenants", "join")
+	bob.types("tenants", "rename", "Bob's")
+	y.transcript.WriteString(bob.settled(bob.transcript.String()))
+	y.types("members", "uninvite", idText.FindString(made.err))
+	y.types("members", "invitations")
+	y.types("members", "invitations", "--limit", "1")
+	y.types("tenants", "rename", "Acme & Daughters")
+	y.types("tenants", "rename", strings.Repeat("a", 101))
+	y.types("tenants", "rename", "Acme", "-o", "json")
+	y.golden("invitations")
+}
+
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	server, y := signedIn(t)

@@ -98,6 +98,18 @@ func (c *cli) completeMembers(cmd *cobra.Command, args []string, _ string) ([]co
 	})
 }
 
+func (c *cli) completeInvitations(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.offer(cmd, func(ctx context.Context, client *tenon.Client) (out []cobra.Completion, err error) {
+		list, err := client.Identity().ListInvitations(ctx, &identityv1.ListInvitationsRequest{PageSize: page})
+		for _, i := range list.GetInvitations() {
+			if c.invitationState(i).Text == "open" {
+				out = append(out, cobra.CompletionWithDesc(i.GetId(), word(i.GetRole())))
+			}
+		}
+		return out, err
+	})
+}
+
 func (c *cli) completeMemberRole(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) == 1 {
 		return words(roles), cobra.ShellCompDirectiveNoFileComp

@@ -211,6 +211,7 @@ func (c *cli) explain(err error) problem {
 var lists = map[string]string{ //nolint:gochecknoglobals // a table
 	"run": "tenon runs list", "workflow": "tenon workflows list", "workflow version": "tenon workflows versions WORKFLOW", "token": "tenon tokens list",
 	"session": "tenon sessions list", "member": "tenon members list", "tenant": "tenon tenants list", "worker": "tenon workers list",
+	"invitation": "tenon members invitations",
 }
 
 // unreachable is the problem of a call that the server did not answer.
@@ -246,5 +247,5 @@ var flags = map[string]string{ //nolint:gochecknoglobals // a table
 	"input_json": "--input", "priority": "--priority", "run_id": "run id", "workflow": "workflow", "workflow_version": "--workflow-version",
 	"slug": "slug", "email": "email", "password": "password", "role": "--role", "scopes": "--scope", "lifetime": "--lifetime", "name": "name",
 	"tasks": "--task", "reason": "--reason", "page_size": "--limit", "page_token": "--page-token", "parent_run_id": "--parent",
-	"created_after": "--since", "created_before": "--until", "statuses": "--status", "kind": "--kind", "worker_id": "worker", "user_id": "member", "token_id": "token", "session_id": "session", "id_prefix": "--id", "text": "--text", "min_level": "--level", "from": "--since", "window": "--since", "display_name": "--name", "task": "--task",
+	"created_after": "--since", "created_before": "--until", "statuses": "--status", "kind": "--kind", "worker_id": "worker", "user_id": "member", "token_id": "token", "invitation_id": "invitation", "session_id": "session", "id_prefix": "--id", "text": "--text", "min_level": "--level", "from": "--since", "window": "--since", "display_name": "--name", "task": "--task",
 }

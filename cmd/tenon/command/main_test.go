@@ -118,22 +118,24 @@ func quoted(args []string) string {
 }
 
 var (
-	idText    = regexp.MustCompile(`\b(run|usr|tnt|tok|wfl|wkr|ses)_[0-9a-z]{26}\b`)
-	jwtText   = regexp.MustCompile(`\beyJ[\w-]+\.[\w-]+\.[\w-]+`)
-	wireTime  = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-	tableTime = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
-	clockTime = regexp.MustCompile(`\b\d\d:\d\d:\d\d\.\d{3}\b`)
-	tookTime  = regexp.MustCompile(`\b\d+(\.\d+)?m?s\b( *)`)
-	tookHead  = regexp.MustCompile(`\b(WAITED|TOOK) +`)
-	port      = regexp.MustCompile(`127\.0\.0\.1:\d+`)
-	goText    = regexp.MustCompile(`go1\.\S+ \w+/\w+`)
-	lineText  = regexp.MustCompile(`\bid: [\w-]{22}-\d+`)
-	revision  = regexp.MustCompile(` \([0-9a-f]{40}\)`)
+	idText     = regexp.MustCompile(`\b(run|usr|tnt|tok|wfl|wkr|ses|inv)_[0-9a-z]{26}\b`)
+	inviteText = regexp.MustCompile(`\btnt_[0-9a-z]{26}\.inv_[0-9a-z]{26}\.[\w-]{43}`)
+	jwtText    = regexp.MustCompile(`\beyJ[\w-]+\.[\w-]+\.[\w-]+`)
+	wireTime   = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	tableTime  = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
+	clockTime  = regexp.MustCompile(`\b\d\d:\d\d:\d\d\.\d{3}\b`)
+	tookTime   = regexp.MustCompile(`\b\d+(\.\d+)?m?s\b( *)`)
+	tookHead   = regexp.MustCompile(`\b(WAITED|TOOK) +`)
+	port       = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+	goText     = regexp.MustCompile(`go1\.\S+ \w+/\w+`)
+	lineText   = regexp.MustCompile(`\bid: [\w-]{22}-\d+`)
+	revision   = regexp.MustCompile(` \([0-9a-f]{40}\)`)
 )
 
 // settled replaces what differs from run to run by something of the same length, so that columns stay where they are. Durations are of any length:
 // what follows them is two blanks away.
 func (y *typist) settled(text string) string {
+	text = inviteText.ReplaceAllString(text, "INVITATION-TOKEN")
 	text = idText.ReplaceAllStringFunc(text, func(id string) string {
 		if y.seen[id] == "" {
 			y.seen[id] = fmt.Sprintf("%s%026d", id[:4], len(y.seen)+1)

@@ -40,11 +40,12 @@ func (c *cli) membersCommand() *cobra.Command {
 	}, func(ctx context.Context, args []string) error { return c.removeMember(ctx, args[0]) })
 	remove.ValidArgsFunction = c.completeMembers
 	return c.group(text{
-		use: "members", short: "List the tenant's members, add them, change their roles",
+		use: "members", short: "List the tenant's members, add and invite them, change their roles",
 		example: `  tenon members list
   tenon members add bob@example.com --role viewer
-  tenon members role bob@example.com developer`,
-	}, list, add, change, remove)
+  tenon members role bob@example.com developer
+  tenon members invite --role developer`,
+	}, list, add, change, remove, c.inviteCommand(), c.invitationsCommand(), c.uninviteCommand())
 }
 
 // members reads all members, or as many as are wanted.

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -31,12 +32,16 @@ func (c *cli) tenantsCommand() *cobra.Command {
 		example: `  tenon tenants use acme`,
 	}, func(ctx context.Context, args []string) error { return c.useTenant(ctx, args[0]) })
 	use.ValidArgsFunction = c.completeTenants
+	rename := c.command(text{
+		use: "rename NAME", short: "Give the tenant another name to show; its slug stays",
+		example: `  tenon tenants rename "Acme & Daughters"`,
+	}, func(ctx context.Context, args []string) error { return c.renameTenant(ctx, args[0]) })
 	return c.group(text{
-		use: "tenants", short: "List, make and choose tenants",
+		use: "tenants", short: "List, make, join, rename and choose tenants",
 		example: `  tenon tenants list
   tenon tenants create acme
   tenon tenants use acme`,
-	}, list, create, use)
+	}, list, create, use, c.joinCommand(), rename)
 }
 
 func (c *cli) listTenants(ctx context.Context, pages *paging) error {
@@ -90,29 +95,57 @@ func (c *cli) createTenant(ctx context.Context, slug, display string) error {
 	if err != nil {
 		return err
 	}
-	chosen := false
-	if t.profile != "" {
-		store, err := c.store()
-		if err != nil {
-			return err
-		}
-		if p := store.Profiles[t.profile]; p.Tenant == "" {
-			p.Tenant, chosen = made.GetTenant().GetSlug(), true
-			store.Profiles[t.profile] = p
-			if err := store.Save(); err != nil {
-				return err
-			}
-		}
+	chosen, err := c.adopt(t.profile, made.GetTenant().GetSlug())
+	if err != nil {
+		return err
 	}
 	return c.answer(made, func() error {
 		if err := c.say("tenant %s is made (%s)", made.GetTenant().GetSlug(), made.GetTenant().GetId()); err != nil {
 			return err
 		}
-		if chosen {
-			return c.say("profile %s uses it from now on", t.profile)
+		return c.sayAdopted(t.profile, made.GetTenant().GetSlug(), chosen)
+	})
+}
+
+// adopt makes a tenant the one of a profile that has none, and says whether it did.
+func (c *cli) adopt(name, slug string) (bool, error) {
+	if name == "" {
+		return false, nil
+	}
+	store, err := c.store()
+	if err != nil {
+		return false, err
+	}
+	p := store.Profiles[name]
+	if p.Tenant != "" {
+		return false, nil
+	}
+	p.Tenant = slug
+	store.Profiles[name] = p
+	return true, store.Save()
+}
+
+func (c *cli) sayAdopted(name, slug string, chosen bool) error {
+	if chosen {
+		return c.say("profile %s uses it from now on", name)
+	}
+	c.hintf("tenon tenants use %s", slug)
+	return nil
+}
+
+func (c *cli) renameTenant(ctx context.Context, display string) error {
+	const longest = 100
+	if utf8.RuneCountInString(display) > longest {
+		return badCall("NAME is longer than %d characters", longest)
+	}
+	return c.with(func(client *tenon.Client) error {
+		made, err := ask(ctx, c, client.Identity().RenameTenant, &identityv1.RenameTenantRequest{DisplayName: display})
+		if err != nil {
+			return err
 		}
-		c.hintf("tenon tenants use %s", made.GetTenant().GetSlug())
-		return nil
+		return c.answer(made, func() error {
+			return c.say("tenant %s is called %s now", made.GetTenant().GetSlug(), show.OneLine(made.GetTenant().GetDisplayName()))
+		})
 	})
 }
 

@@ -70,14 +70,14 @@ func (c *cli) listTokens(ctx context.Context, pages *paging) error {
 				c.notef("no tokens yet: tenon tokens create makes one")
 				return nil
 			}
-			table := show.NewRows("TOKEN", "NAME", "KIND", "ROLE", "SCOPES", "CREATED", "EXPIRES", "STATE", "CREATOR")
+			table := show.NewRows("TOKEN", "NAME", "KIND", "ROLE", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "STATE", "CREATOR")
 			for _, t := range all.GetTokens() {
 				role := ""
 				if t.GetRole() != identityv1.Role_ROLE_UNSPECIFIED {
 					role = word(t.GetRole())
 				}
 				row := show.Text(t.GetId(), t.GetName(), word(t.GetKind()), role, strings.Join(t.GetScopes(), ","), show.Instant(t.GetCreateTime(), c.host.Zone),
-					show.Instant(t.GetExpireTime(), c.host.Zone))
+					show.Instant(t.GetExpireTime(), c.host.Zone), show.Instant(t.GetLastUseTime(), c.host.Zone))
 				table.Add(append(row, c.tokenState(t), show.Cell{Text: t.GetCreator(), Colour: show.Dim})...)
 			}
 			defer c.more(pages, next, "tokens")
