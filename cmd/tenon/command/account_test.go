@@ -129,6 +129,7 @@ func TestSessions(t *testing.T) {
 	y.types("sessions", "end")
 	y.types("sessions", "end", "ses_01h455vb4pex5vsknk084sn02q")
 	y.types("sessions", "end", "--others", "--profile", "default")
+	y.until(func(a answered) bool { return a.code == 3 }, "sessions", "list", "--profile", "other") // a process may hear of a revocation a moment later
 	y.types("sessions", "list", "--profile", "other")
 	y.types("sessions", "list", "--profile", "default", "-o", "yaml")
 	y.golden("sessions")
@@ -238,6 +239,7 @@ func TestTokens(t *testing.T) {
 	y.types("tokens", "revoke", "tok_01h455vb4pex5vsknk084sn02q")
 	y.types("tokens", "revoke", id)
 	y.types("tokens", "list")
+	token.until(func(a answered) bool { return a.code == 3 }, "runs", "list") // as above
 	token.types("runs", "list")
 	y.transcript.WriteString(token.transcript.String())
 	y.golden("tokens")

@@ -70,7 +70,7 @@ func (c *cli) listTokens(ctx context.Context, pages *paging) error {
 				c.notef("no tokens yet: tenon tokens create makes one")
 				return nil
 			}
-			table := show.NewRows("TOKEN", "NAME", "KIND", "ROLE", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "STATE", "CREATOR")
+			table := show.NewRows("TOKEN", "NAME", "KIND", "ROLE", "SCOPES", "CREATED", "EXPIRES", "LAST USE", "STATE", "CREATOR")
 			for _, t := range all.GetTokens() {
 				role := ""
 				if t.GetRole() != identityv1.Role_ROLE_UNSPECIFIED {
