@@ -134,7 +134,8 @@ func (d *demonstration) run(ctx context.Context) (*demoResult, error) {
 
 // killInTheMiddle kills a worker that is running a task when between 30 and 70 % of the child runs are done.
 func (d *demonstration) killInTheMiddle(ctx context.Context, id string, worker *workerProcess) error {
-	const from, to, hundred = 35, 65, 100
+	const from, late, to, hundred = 35, 55, 65, 100
+	const enough = 3 // a single task may end, or have just begun, in the instant of the kill, and then no attempt is lost
 	const pause = 10 * time.Millisecond
 	for {
 		run, err := d.api.runs.GetRun(ctx, &runsv1.GetRunRequest{RunId: id})
@@ -150,7 +151,7 @@ func (d *demonstration) killInTheMiddle(ctx context.Context, id string, worker *
 			if len(done)*hundred > to*total {
 				return fmt.Errorf("%d of %d child runs were done before the worker could be killed", len(done), total)
 			}
-			if worker.running.Load() > 0 {
+			if running := worker.running.Load(); running >= enough || running > 0 && len(done)*hundred >= late*total {
 				d.log.Warn("demo: killing a worker", "pid", worker.cmd.Process.Pid, "running", worker.running.Load(), "children_done", len(done), "children", total)
 				return worker.kill()
 			}
