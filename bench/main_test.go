@@ -83,7 +83,8 @@ func TestEveryScenarioInSmall(t *testing.T) {
 			t.Errorf("line %d is of %v, want %s", i, line["scenario"], name)
 		}
 		for _, field := range want[name] {
-			if n, isNumber := line[field].(float64); line[field] == nil || isNumber && n <= 0 {
+			nothing := name == "idle" && field == "tenon" // an idle install may take less than a tick of the CPU's clock in so short a look
+			if n, isNumber := line[field].(float64); line[field] == nil || isNumber && (n < 0 || n == 0 && !nothing) {
 				t.Errorf("%s: %s is %v", name, field, line[field])
 			}
 		}
