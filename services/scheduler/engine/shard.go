@@ -155,7 +155,9 @@ func (s *Shard) Settled() bool {
 // Step applies inputs in order at one instant.
 func (s *Shard) Step(now time.Time, in []Input) Output {
 	s.begin(now)
-	s.out.Changes, s.out.Effects = make([]Change, 0, len(in)), make([]Effect, 0, 2*len(in)) // about what a step makes
+	if len(in) > 1 {
+		s.out.Changes, s.out.Effects = make([]Change, 0, len(in)), make([]Effect, 0, 2*len(in)) // about what a step makes
+	}
 	s.fire()
 	for _, input := range in {
 		s.apply(input)
