@@ -50,17 +50,18 @@ func (s *Server) Forward(service protoreflect.ServiceDescriptor, runs string, st
 			r.Body = body
 		}
 		if streams[r.URL.Path] {
-			ctx, cancel := context.WithCancelCause(r.Context())
-			defer cancel(nil)
-			defer context.AfterFunc(s.stopping, func() { cancel(errStopping) })()
-			r = r.WithContext(ctx)
+			s.passStream(w, r, forward, false)
+			return
 		}
 		forward.ServeHTTP(w, r)
 	}))
 }
 
 // ForwardHTTP mounts a plain pattern that other processes serve, such as the dashboard.
-func (s *Server) ForwardHTTP(pattern, runs string) { s.mux.Handle(pattern, s.forward(runs, false)) }
+func (s *Server) ForwardHTTP(pattern, runs string) {
+	forward := s.forward(runs, false)
+	s.mux.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.passStream(w, r, forward, true) }))
+}
 
 func (s *Server) forward(runs string, sticky bool) http.Handler {
 	proxy := &httputil.ReverseProxy{
@@ -74,7 +75,8 @@ func (s *Server) forward(runs string, sticky bool) http.Handler {
 				r.Out.Header.Set("X-Forwarded-For", addr.String())
 			}
 		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { s.refuse(w, r, runs, err) },
+		ModifyResponse: takePassed,
+		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, err error) { s.refuse(w, r, runs, err) },
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get(ForwardedHeader) != "" {
@@ -91,7 +93,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, runs string, err
 		return // The caller has gone.
 	}
 	s.log.WarnContext(r.Context(), "rpc: a call could not be passed on", slog.String("path", r.URL.Path), slog.String("to", runs), slog.Any("error", err))
-	public := fault.Unavailable("SERVICE_AWAY", "no process that runs the %s service can be reached at the moment; send the call again", runs).WithCause(err)
+	public := errStopping
+	if !errors.Is(context.Cause(r.Context()), errStopping) {
+		public = fault.Unavailable("SERVICE_AWAY", "no process that runs the %s service can be reached at the moment; send the call again", runs).WithCause(err)
+	}
 	writer := connect.NewErrorWriter(s.options...)
 	if !writer.IsSupported(r) {
 		http.Error(w, public.Message, http.StatusServiceUnavailable)

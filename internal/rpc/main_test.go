@@ -163,7 +163,19 @@ func start(t *testing.T, change func(*Config)) *bundle {
 	path, handler = runsv1connect.NewRunServiceHandler(fakeRuns{waiting: b.waiting}, b.server.Options()...)
 	b.server.Handle(path, handler, runsv1.File_tenon_runs_v1_runs_proto.Services().ByName("RunService"))
 	b.server.HandleHTTP("GET /page", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("a page")) }))
+	b.server.HandleHTTP("GET /events", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = w.Write([]byte("data: hello\n\n"))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	b.serve(t)
+	return b
+}
 
+// serve runs the server until the test ends, or stop is called.
+func (b *bundle) serve(t *testing.T) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +193,6 @@ func start(t *testing.T, change func(*Config)) *bundle {
 			t.Errorf("stop: %v", err)
 		}
 	})
-	return b
 }
 
 func transport(h2 bool) *http.Transport {
