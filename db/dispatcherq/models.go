@@ -183,6 +183,7 @@ type RunCount struct {
 	State      string
 	Minute     int64
 	Runs       int64
+	Slot       int16
 }
 
 type Shard struct {

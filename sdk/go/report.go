@@ -12,8 +12,8 @@ import (
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 )
 
-// reporter delivers reports: what gathers while a call is under way leaves with the next. Another call leaves beside it only when it is full, so that a
-// busy worker goes on while the server stores what it has done, and an idle one makes few calls. A report stays until the server has answered it for
+// reporter delivers reports: what gathers while a call is under way leaves with the next. Another call leaves beside it when it is full, so that a
+// busy worker goes on while the server stores what it has done, or when few reports are under way, so that those of an idle one don't wait for each other. A report stays until the server has answered it for
 // good. Of one assignment's reports only one is under way, and of those that have not left only the newest is sent, since each implies those before.
 type reporter struct {
 	w *Worker
@@ -38,6 +38,8 @@ const (
 	fullReport = 500
 	// maxReportCalls is how many calls are under way at most.
 	maxReportCalls = 4
+	// fewReports is how many reports may be under way in calls that are not full.
+	fewReports = 4
 	// startedAfter is how long a task runs before it is said to have started. Shorter ones have no need of a call that only says so, and their outcome
 	// no need to wait for its answer.
 	startedAfter = 2 * time.Millisecond
@@ -90,9 +92,14 @@ func (p *reporter) put(r *workersv1.Report) {
 		p.push(&pendingReport{report: r, due: due})
 	}
 	expected := !final(r) && p.alarm.After(time.Now()) && p.alarm.Before(due)
-	if !expected && (p.calls == 0 || p.calls < maxReportCalls && len(p.queue) >= fullReport) {
+	if !expected && p.mayCall(len(p.queue)) {
 		p.signal()
 	}
+}
+
+// mayCall tells whether a call with so many reports may leave beside those that are under way.
+func (p *reporter) mayCall(reports int) bool {
+	return p.calls == 0 || p.calls < maxReportCalls && (reports >= fullReport || len(p.sending)+reports <= fewReports)
 }
 
 func (p *reporter) push(item *pendingReport) {
@@ -230,7 +237,7 @@ func (p *reporter) sleep(ctx context.Context, wait time.Duration) bool {
 func (p *reporter) take(now time.Time) ([]*pendingReport, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.isOpen || p.calls == maxReportCalls || p.calls > 0 && len(p.queue) < fullReport {
+	if !p.isOpen || p.calls == maxReportCalls {
 		return nil, 0
 	}
 	if wait := p.resume.Sub(now); wait > 0 {
@@ -254,7 +261,7 @@ func (p *reporter) take(now time.Time) ([]*pendingReport, time.Duration) {
 			batch = append(batch, item)
 		}
 	}
-	if p.calls > 0 && len(batch) < fullReport {
+	if !p.mayCall(len(batch)) {
 		return nil, wait
 	}
 	p.queue = kept
