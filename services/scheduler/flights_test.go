@@ -111,6 +111,7 @@ func TestWhatBuildsOnACommitWaitsForIt(t *testing.T) {
 		"a session":       func(p *pipe) { p.step(0, 0, &engine.PutSession{}) },
 		"a session's end": func(p *pipe) { p.step(0, 0, &engine.EndSession{}) },
 		"nothing written": func(p *pipe) { p.step(0, 0) },
+		"many rows":       func(p *pipe) { p.step(0, 0, slices.Repeat([]engine.Change{row()}, fewRows)...) },
 	} {
 		p := newPipe(t)
 		p.step(0, 0, row())
