@@ -52,15 +52,16 @@ func TestEveryScenarioInSmall(t *testing.T) {
 	goal := []string{"goal", "met"}
 	staged := []string{"scenario", "unit", "tenon", "also", "goal", "met"}
 	want := map[string][]string{
-		"noop_bulk":      slices.Concat(rate, costs, goal),
-		"noop_single":    slices.Concat(rate, costs, goal, []string{"echo", "ratio_echo"}),
-		"latency_start":  slices.Concat(latency, peer, floor, goal),
-		"latency_result": slices.Concat(latency, peer, floor, goal),
-		"chain3":         slices.Concat(latency, floor, goal),
-		"fanout1000":     slices.Concat(latency, []string{"also"}, goal),
-		"chain3_50":      slices.Concat([]string{"scenario", "unit", "tenon", "echo", "ratio_echo"}, goal),
-		"dashboard":      slices.Concat(latency, []string{"also"}, goal),
-		"backlog":        staged, "idle": staged, "failover": staged, "handover": staged, "scaleout": staged,
+		"noop_bulk":       slices.Concat(rate, costs, goal),
+		"noop_single":     slices.Concat(rate, costs, goal, []string{"echo", "ratio_echo"}),
+		"noop_single_sdk": slices.Concat([]string{"scenario", "unit", "tenon", "echo", "ratio_echo"}, costs, goal),
+		"latency_start":   slices.Concat(latency, peer, floor, goal),
+		"latency_result":  slices.Concat(latency, peer, floor, goal),
+		"chain3":          slices.Concat(latency, floor, goal),
+		"fanout1000":      slices.Concat(latency, []string{"also"}, goal),
+		"chain3_50":       slices.Concat([]string{"scenario", "unit", "tenon", "echo", "ratio_echo"}, goal),
+		"dashboard":       slices.Concat(latency, []string{"also"}, goal),
+		"backlog":         staged, "idle": staged, "failover": staged, "handover": staged, "scaleout": staged,
 	}
 	also := map[string][]string{
 		"fanout1000": {"times_bulk"}, "backlog": {"empty", "ratio_empty", "rss_mb", "rss_empty_mb"},

@@ -92,18 +92,7 @@ func TestTriggersGather(t *testing.T) {
 	for range 200 {
 		all.Go(trigger)
 	}
-	for { // all of them have been handed over
-		b.client.triggers.mu.Lock()
-		n := len(b.client.triggers.pending)
-		b.client.triggers.mu.Unlock()
-		if n == 200 {
-			break
-		}
-		if b.ctx.Err() != nil {
-			t.Fatal("the triggers did not gather")
-		}
-		runtime.Gosched()
-	}
+	gathered(b, b.client.triggers, 200)
 	release()
 	all.Wait()
 	b.server.Look(func(s *faketenon.Seen) {
@@ -111,6 +100,23 @@ func TestTriggersGather(t *testing.T) {
 			t.Errorf("the calls had %v items", s.Bulks)
 		}
 	})
+}
+
+// gathered waits until so many items wait for the next batch.
+func gathered[T any](b *bench, g *gatherer[T], n int) {
+	b.t.Helper()
+	for {
+		g.mu.Lock()
+		have := len(g.pending)
+		g.mu.Unlock()
+		if have == n {
+			return
+		}
+		if b.ctx.Err() != nil {
+			b.t.Fatalf("%d have gathered, want %d", have, n)
+		}
+		runtime.Gosched()
+	}
 }
 
 func TestTriggerManyKeepsToTheLimit(t *testing.T) {
@@ -185,6 +191,19 @@ func TestMalformedTriggerSpoilsNoOther(t *testing.T) {
 	all.Wait()
 }
 
+// What can't be written is refused before it travels with others.
+func TestTriggerThatCannotBeSent(t *testing.T) {
+	b := setup(t)
+	if _, err := double().Trigger(b.ctx, b.client, 0, WithRunID("run_\xff")); err == nil || !strings.Contains(err.Error(), "UTF-8") {
+		t.Errorf("got %v", err)
+	}
+	b.server.Look(func(s *faketenon.Seen) {
+		if len(s.Bulks) != 0 {
+			t.Errorf("the server was called: %v", s.Bulks)
+		}
+	})
+}
+
 func TestTriggerEndsWithItsContext(t *testing.T) {
 	b := setup(t)
 	entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
@@ -227,30 +246,6 @@ func TestClosedClient(t *testing.T) {
 	}
 	if _, err := b.client.GetRun(b.ctx, "run_x"); !errors.Is(err, ErrClosed) {
 		t.Errorf("get: %v", err)
-	}
-}
-
-func TestAwaitOpensABrokenStreamAgain(t *testing.T) {
-	b := setup(t)
-	k := newBlocker()
-	b.start(WithWorkflows(k.wf))
-	run, err := k.wf.Trigger(b.ctx, b.client, 9)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.receive("the start", k.started)
-	b.server.Fail(runsv1connect.RunServiceAwaitRunsProcedure, 3, connect.CodeUnavailable, false)
-	close(k.release)
-	if out, err := run.Result(b.ctx); err != nil || out != 9 {
-		t.Fatalf("got %d, %v", out, err)
-	}
-	if _, err := k.wf.Handle(b.client, run.ID()).Get(b.ctx); err != nil {
-		t.Error(err)
-	}
-	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Millisecond)
-	defer cancel()
-	if _, err := k.wf.Handle(b.client, "run_never").Result(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
 	}
 }
 

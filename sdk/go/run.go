@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
@@ -191,74 +190,4 @@ func outputOf[Out any](final *runsv1.Run) (Out, error) {
 		return out, fmt.Errorf("output of run %s does not fit %T: %w", final.GetId(), out, err)
 	}
 	return out, nil
-}
-
-// await calls each once for every run, when it is final.
-func (c *Client) await(ctx context.Context, ids []string, each func(*runsv1.Run)) error {
-	parent := parentOf(ctx)
-	ctx, cancel := c.live(ctx)
-	defer cancel()
-	missing := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		missing[id] = true
-	}
-	for failures := 0; len(missing) > 0; {
-		req := &runsv1.AwaitRunsRequest{Parent: parent}
-		for _, id := range ids {
-			if missing[id] && len(req.RunIds) < maxBatchItems {
-				req.RunIds = append(req.RunIds, id)
-			}
-		}
-		got, err := c.awaitOnce(ctx, req, missing, each)
-		if ctx.Err() != nil && len(missing) > 0 {
-			return fmt.Errorf("await run %s: %w", req.GetRunIds()[0], context.Cause(ctx))
-		}
-		if _, timed := ctx.Deadline(); timed && connect.CodeOf(err) == connect.CodeDeadlineExceeded {
-			// The server keeps the same deadline, and its clock may be a little ahead.
-			return fmt.Errorf("await run %s: %w", req.GetRunIds()[0], context.DeadlineExceeded)
-		}
-		if got {
-			failures = 0
-		}
-		if err != nil && !transient(err) {
-			return fmt.Errorf("await run %s: %w", req.GetRunIds()[0], err)
-		}
-		if !got && len(missing) > 0 {
-			pause(ctx, c.cfg.backoff.after(failures))
-			failures++
-		}
-	}
-	return nil
-}
-
-// awaitOnce reads one stream to its end and says whether it brought a run.
-func (c *Client) awaitOnce(ctx context.Context, req *runsv1.AwaitRunsRequest, missing map[string]bool, each func(*runsv1.Run)) (bool, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	stream, err := c.runs.AwaitRuns(ctx, req)
-	if err != nil {
-		cancel()
-		return false, err
-	}
-	defer closeStream(cancel, stream)
-	got := false
-	for stream.Receive() {
-		for _, final := range stream.Msg().GetRuns() {
-			if missing[final.GetId()] {
-				delete(missing, final.GetId())
-				got = true
-				each(final)
-			}
-		}
-		if len(missing) == 0 {
-			return got, nil
-		}
-	}
-	return got, stream.Err()
-}
-
-// closeStream ends a stream that may still be open: without the cancel, Close would wait for the rest of it.
-func closeStream[Msg any](cancel context.CancelFunc, stream *connect.ServerStreamForClient[Msg]) {
-	cancel()
-	// What Close reports is the cancel just made.
-	_ = stream.Close()
 }

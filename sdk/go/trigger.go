@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"strconv"
 	"sync/atomic"
 	"unicode/utf8"
 
 	"connectrpc.com/connect"
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	"github.com/tenon-run/tenon/proto/typeid"
@@ -20,6 +23,14 @@ const (
 	// maxBatchBytes stays well under the server's limit of a call, 32 MiB.
 	maxBatchBytes = 16 << 20
 )
+
+var maxTriggerCalls = func() int {
+	n, err := strconv.Atoi(os.Getenv("XX_CALLS"))
+	if err != nil {
+		return 1
+	}
+	return n
+}()
 
 // TriggerOption is an option of a trigger.
 type TriggerOption func(*runsv1.NewRun)
@@ -58,10 +69,15 @@ func newRun(workflow string, input any, opts []TriggerOption) (*runsv1.NewRun, e
 	if !utf8.Valid(text) {
 		return nil, fmt.Errorf("input of workflow %q is not valid UTF-8", workflow)
 	}
-	run := &runsv1.NewRun{Workflow: workflow, InputJson: string(text)}
+	run := &runsv1.NewRun{Workflow: workflow}
 	for _, opt := range opts {
 		opt(run)
 	}
+	// What can't be written would spoil the runs that happen to travel with it; whatever else is wrong the server says of each run by itself.
+	if _, err := proto.Marshal(run); err != nil {
+		return nil, fmt.Errorf("run of workflow %q can't be sent: %w", workflow, err)
+	}
+	run.InputJson = string(text)
 	if run.GetRunId() == "" {
 		run.RunId, err = NewRunID()
 		run.FirstSend = true
@@ -116,7 +132,7 @@ func (c *Client) trigger(ctx context.Context, runs []*runsv1.NewRun) ([]*pending
 
 func newTriggerGatherer(c *Client) *gatherer[*pendingTrigger] {
 	return &gatherer[*pendingTrigger]{
-		maxItems: maxBatchItems, maxBytes: maxBatchBytes,
+		maxCalls: maxTriggerCalls, maxItems: maxBatchItems, maxSize: maxBatchBytes,
 		size: func(p *pendingTrigger) int { return len(p.run.GetInputJson()) + 256 },
 		send: func(batch []*pendingTrigger) { c.sendTriggers(batch) },
 	}
@@ -153,13 +169,6 @@ func (c *Client) sendTriggers(batch []*pendingTrigger) {
 		cancel()
 		if again {
 			continue
-		}
-		if len(batch) > 1 && connect.CodeOf(err) == connect.CodeInvalidArgument {
-			// One malformed run must not spoil those that happened to travel with it.
-			half := len(batch) / 2
-			c.sendTriggers(batch[:half])
-			c.sendTriggers(batch[half:])
-			return
 		}
 		for _, item := range batch {
 			item.finish("", false, orCause(item.ctx, err))

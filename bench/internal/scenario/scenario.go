@@ -84,6 +84,10 @@ var scenarios = []scenario{
 		goals: []figures.Goal{{Figure: "ratio_echo", Bound: 0.6}},
 	},
 	{
+		name: "noop_single_sdk", unit: "tasks/s", better: figures.Higher, later: true, tenon: (*bench).tenonGathered, echo: (*bench).echo,
+		goals: []figures.Goal{{Figure: "ratio_echo", Bound: 0.8}},
+	},
+	{
 		name: "latency_start", unit: "ms", better: figures.Lower, tenon: (*bench).tenonStart, river: (*bench).riverStart, floor: (*bench).floorStart,
 		goals: []figures.Goal{{Figure: "ratio_floor", Below: true, Bound: 1.6}, {Figure: "ratio_floor_p99", Below: true, Bound: 3}, {Figure: "ratio", Bound: 1}},
 	},
