@@ -45,8 +45,12 @@ func TestATaskStaysWithinItsBudget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	server, err := builtServer()
+	if err != nil {
+		t.Fatal(err)
+	}
 	spent, err := scenario.Spend(t.Context(), scenario.Config{
-		Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Roles: roles, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+		Server: server, Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Roles: roles, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
 		Sizes: scenario.Sizes{Bulk: 30_000, Single: 3_000},
 	})
 	if err != nil {

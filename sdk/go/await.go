@@ -15,17 +15,16 @@ import (
 // await calls each once for every run, when it is final. Callers share streams: those that come while one is being opened wait over the next together. A
 // task has a stream of its own, which says who waits without its slot.
 func (c *Client) await(ctx context.Context, ids []string, each func(*runsv1.Run)) error {
-	parent := parentOf(ctx)
-	ctx, cancel := c.live(ctx)
-	defer cancel()
 	a := newAwaited(ctx, ids)
-	if parent != nil {
-		err := c.awaitAll(ctx, parent, a.missing, nil, each)
-		return a.wrap(err)
+	if parent := parentOf(ctx); parent != nil {
+		ctx, cancel := c.live(ctx)
+		defer cancel()
+		return a.wrap(c.awaitAll(ctx, parent, a.missing, nil, each))
 	}
 	if !c.awaits.add(a) {
 		return ErrClosed
 	}
+	over := ctx
 	select {
 	case <-a.done:
 		for _, final := range a.ended {
@@ -33,9 +32,11 @@ func (c *Client) await(ctx context.Context, ids []string, each func(*runsv1.Run)
 		}
 		return a.wrap(a.err)
 	case <-ctx.Done():
-		// The stream that serves a may be at its fields still.
-		return fmt.Errorf("await run %s: %w", ids[0], context.Cause(ctx))
+	case <-c.alive.Done():
+		over = c.alive
 	}
+	// The stream that serves a may be at its fields still.
+	return fmt.Errorf("await run %s: %w", ids[0], context.Cause(over))
 }
 
 // awaited is a caller that waits for runs to end.
@@ -94,7 +95,7 @@ func (c *Client) serveAwaits(batch []*awaited, opened func()) {
 			missing[id] = true
 		}
 	}
-	w := newWaiters(batch)
+	w := newWaiters(c.alive, batch)
 	defer w.cancel()
 	err := c.awaitAll(w.ctx, nil, missing, opened, func(final *runsv1.Run) {
 		for _, a := range callers[final.GetId()] {
@@ -123,7 +124,7 @@ func (c *Client) serveAwaits(batch []*awaited, opened func()) {
 	}
 }
 
-// waiters holds a context that ends when each caller of a batch has its runs, or has gone.
+// waiters holds a context that ends with the client, and when each caller of a batch has its runs, or has gone.
 type waiters struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -131,9 +132,9 @@ type waiters struct {
 	stops  map[*awaited]func() bool
 }
 
-func newWaiters(batch []*awaited) *waiters {
+func newWaiters(alive context.Context, batch []*awaited) *waiters {
 	w := &waiters{stops: make(map[*awaited]func() bool, len(batch))}
-	w.ctx, w.cancel = context.WithCancel(context.Background())
+	w.ctx, w.cancel = context.WithCancel(alive)
 	w.left.Store(int64(len(batch)))
 	for _, a := range batch {
 		w.stops[a] = context.AfterFunc(a.ctx, w.leave)

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -75,31 +77,57 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-// While one trigger is under way the others gather into the next call.
+// While as many calls as may be are under way, the other triggers gather into the next one.
 func TestTriggersGather(t *testing.T) {
 	b := setup(t)
 	wf := double()
 	b.start(WithWorkflows(wf), WithSlots(100))
-	entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
 	var all sync.WaitGroup
-	trigger := func() {
-		if _, err := wf.Trigger(b.ctx, b.client, 1); err != nil {
-			t.Error(err)
-		}
-	}
-	all.Go(trigger)
-	b.receive("the first call", entered)
-	for range 200 {
-		all.Go(trigger)
+	release := occupy(b, wf, &all)
+	for i := range 200 {
+		all.Go(func() {
+			run, err := wf.Trigger(b.ctx, b.client, i)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			b.server.Look(func(s *faketenon.Seen) {
+				if got := s.Runs[run.ID()].GetInputJson(); got != strconv.Itoa(i) {
+					t.Errorf("trigger %d got the run of %s", i, got)
+				}
+			})
+		})
 	}
 	gathered(b, b.client.triggers, 200)
 	release()
 	all.Wait()
 	b.server.Look(func(s *faketenon.Seen) {
-		if len(s.Bulks) != 2 || s.Bulks[0] != 1 || s.Bulks[1] != 200 {
-			t.Errorf("the calls had %v items", s.Bulks)
+		slices.Sort(s.Bulks)
+		if want := append(slices.Repeat([]int{1}, maxTriggerCalls), 200); !slices.Equal(s.Bulks, want) {
+			t.Errorf("the calls had %v items, want %v", s.Bulks, want)
 		}
 	})
+}
+
+// occupy makes as many calls with triggers as may be under way, which last until release.
+func occupy(b *bench, wf *Workflow[int, int], all *sync.WaitGroup) (release func()) {
+	b.t.Helper()
+	var releases []func()
+	for range maxTriggerCalls {
+		entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
+		releases = append(releases, release)
+		all.Go(func() {
+			if _, err := wf.Trigger(b.ctx, b.client, 0); err != nil {
+				b.t.Error(err)
+			}
+		})
+		b.receive("a call", entered)
+	}
+	return func() {
+		for _, release := range releases {
+			release()
+		}
+	}
 }
 
 // gathered waits until so many items wait for the next batch.
@@ -167,14 +195,8 @@ func TestMalformedTriggerSpoilsNoOther(t *testing.T) {
 	b := setup(t)
 	wf := double()
 	b.start(WithWorkflows(wf), WithSlots(20))
-	entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
 	var all sync.WaitGroup
-	all.Go(func() {
-		if _, err := wf.Trigger(b.ctx, b.client, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	b.receive("the first call", entered)
+	release := occupy(b, wf, &all)
 	for i := range 9 {
 		all.Go(func() {
 			var opts []TriggerOption
@@ -187,8 +209,45 @@ func TestMalformedTriggerSpoilsNoOther(t *testing.T) {
 			}
 		})
 	}
+	gathered(b, b.client.triggers, 9)
 	release()
 	all.Wait()
+}
+
+// Who gives up leaves those who travel with it their call; it ends when nobody waits for it any more.
+func TestTriggerThatGivesUpEndsNoOther(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(wf))
+	var all sync.WaitGroup
+	release := occupy(b, wf, &all)
+	ctx, cancel := context.WithCancelCause(b.ctx)
+	why := errors.New("changed my mind")
+	gaveUp := make(chan error, 1)
+	go func() {
+		_, err := wf.Trigger(ctx, b.client, 1)
+		gaveUp <- err
+	}()
+	all.Go(func() {
+		if _, err := wf.Trigger(b.ctx, b.client, 2); err != nil {
+			t.Error(err)
+		}
+	})
+	gathered(b, b.client.triggers, 2)
+	entered, proceed := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
+	release()
+	b.receive("the call of both", entered)
+	cancel(why)
+	if err := <-gaveUp; !errors.Is(err, why) {
+		t.Errorf("got %v", err)
+	}
+	proceed()
+	all.Wait()
+	b.server.Look(func(s *faketenon.Seen) {
+		if !slices.Contains(s.Bulks, 2) {
+			t.Errorf("the calls had %v items", s.Bulks)
+		}
+	})
 }
 
 // What can't be written is refused before it travels with others.

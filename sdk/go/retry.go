@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -87,6 +88,9 @@ func (g *gatherer[T]) add(items ...T) bool {
 
 func (g *gatherer[T]) run() {
 	for {
+		// Whoever was just woken, by the last batch's answers for example, and adds another item at once, belongs into this batch: without this a call
+		// leaves with the first of them alone.
+		runtime.Gosched()
 		g.mu.Lock()
 		batch := g.cut()
 		if len(batch) == 0 {

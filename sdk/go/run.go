@@ -20,8 +20,9 @@ type Run[Out any] struct {
 	created  bool
 }
 
-// Trigger starts a run. It returns once the run is stored; calls made at the same time share a request. A call that has to be sent again
-// starts no second run. Within a task use [StartChild] or [RunChild] instead.
+// Trigger starts a run. It returns once the run is stored. Triggers of one client gather by themselves: while three requests are under way, what is
+// triggered meanwhile leaves with the next one (10,000 runs and 16 MiB at most). Each caller gets its own run or error, and may give up by itself.
+// A request that has to be sent again starts no second run. Within a task use [StartChild] or [RunChild] instead.
 func (w *Workflow[In, Out]) Trigger(ctx context.Context, c *Client, in In, opts ...TriggerOption) (*Run[Out], error) {
 	runs, err := w.TriggerMany(ctx, c, []In{in}, opts...)
 	if bulk, ok := errors.AsType[*BulkError](err); ok {
@@ -118,7 +119,8 @@ func (r *Run[Out]) ID() string { return r.id }
 func (r *Run[Out]) Created() bool { return r.created }
 
 // Result waits until the run is final and gives its output. A run that ends otherwise than completed is a [RunError].
-// A broken connection is opened again. In a task, with the task's context, the task gives its slot back while it waits.
+// A broken connection is opened again, and callers that begin to wait at the same time share one stream. In a task, with the task's context, the task
+// gives its slot back while it waits.
 func (r *Run[Out]) Result(ctx context.Context) (Out, error) {
 	outs, err := Await(ctx, r)
 	if bulk, ok := errors.AsType[*BulkError](err); ok {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"strconv"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -22,15 +20,9 @@ const (
 	maxBatchItems = 10_000
 	// maxBatchBytes stays well under the server's limit of a call, 32 MiB.
 	maxBatchBytes = 16 << 20
+	// maxTriggerCalls is how many calls with triggers are under way at a time: the server has something to take in while it stores what came before.
+	maxTriggerCalls = 3
 )
-
-var maxTriggerCalls = func() int {
-	n, err := strconv.Atoi(os.Getenv("XX_CALLS"))
-	if err != nil {
-		return 1
-	}
-	return n
-}()
 
 // TriggerOption is an option of a trigger.
 type TriggerOption func(*runsv1.NewRun)
@@ -111,8 +103,11 @@ func (p *pendingTrigger) finish(id string, created bool, err error) {
 
 // trigger sends runs with whatever else is being triggered at the moment and waits for their answers, in order.
 func (c *Client) trigger(ctx context.Context, runs []*runsv1.NewRun) ([]*pendingTrigger, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.cfg.callTimeout)
+		defer cancel()
+	}
 	items := make([]*pendingTrigger, len(runs))
 	for i, run := range runs {
 		items[i] = &pendingTrigger{ctx: ctx, run: run, done: make(chan struct{})}
@@ -125,6 +120,8 @@ func (c *Client) trigger(ctx context.Context, runs []*runsv1.NewRun) ([]*pending
 		case <-item.done:
 		case <-ctx.Done():
 			return nil, item.gone(ctx)
+		case <-c.alive.Done():
+			return nil, context.Cause(c.alive)
 		}
 	}
 	return items, nil
@@ -140,12 +137,12 @@ func newTriggerGatherer(c *Client) *gatherer[*pendingTrigger] {
 
 // sendTriggers sends a batch until each item has an answer, or nobody waits for it any more.
 func (c *Client) sendTriggers(batch []*pendingTrigger) {
-	for failures := 0; ; failures++ {
+	for failures := 0; c.alive.Err() == nil; failures++ {
 		batch = dropGone(batch)
 		if len(batch) == 0 {
 			return
 		}
-		ctx, cancel := whileAnyWaits(batch)
+		ctx, cancel := whileAnyWaits(c.alive, batch)
 		answer, err := c.runs.TriggerBulk(ctx, bulkRequest(batch))
 		if err == nil && len(answer.GetResults()) != len(batch) {
 			err = connect.NewError(connect.CodeInternal, fmt.Errorf("the server answered %d of %d triggers", len(answer.GetResults()), len(batch)))
@@ -208,10 +205,10 @@ func dropGone(batch []*pendingTrigger) []*pendingTrigger {
 	return kept
 }
 
-// whileAnyWaits gives a context that ends when all of the batch's callers have given up.
+// whileAnyWaits gives a context that ends with the client, and when all of the batch's callers have given up.
 // Callers of one TriggerMany share a context, so the number of distinct ones is small.
-func whileAnyWaits(batch []*pendingTrigger) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
+func whileAnyWaits(alive context.Context, batch []*pendingTrigger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(alive)
 	seen := make(map[context.Context]bool)
 	var left atomic.Int64
 	left.Store(1) // held until all are counted

@@ -35,6 +35,10 @@ type Config struct {
 	Attach func(ending string, content []byte) error
 	// Roles is the program that plays workers and clients. Default: the one that runs.
 	Roles string
+	// Server is the server's program. Default: it is built, with a profiler when there are to be profiles.
+	Server string
+	// Settle is how long after the end of a turn Postgres's counts are read for its costs. Default 11 s, by when all backends have passed them on.
+	Settle time.Duration
 }
 
 // Result is a scenario's line, with what stands behind it.
