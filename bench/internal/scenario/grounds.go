@@ -41,7 +41,7 @@ func openGround(ctx context.Context, cfg Config) (*grounds, error) {
 		}
 	}
 	cfg.Log.Info("starting Postgres", "folder", cfg.Folder)
-	if g.postgres, err = ground.StartPostgres(ctx, cfg.Folder, cfg.DatabaseURL, cfg.Log); err != nil {
+	if g.postgres, err = ground.StartPostgres(ctx, cfg.Folder, cfg.DatabaseURL, cfg.postgres, cfg.Log); err != nil {
 		return nil, err
 	}
 	if g.settings, err = g.postgres.Describe(ctx); err != nil {

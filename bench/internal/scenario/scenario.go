@@ -37,6 +37,8 @@ type Config struct {
 	Roles string
 	// Server is the server's program. Default: it is built, with a profiler when there are to be profiles.
 	Server string
+	// postgres are further settings of the bench's own Postgres.
+	postgres map[string]string
 	// Settle is how long after the end of a turn Postgres's counts are read for its costs. Default 11 s, by when all backends have passed them on.
 	Settle time.Duration
 }
