@@ -54,11 +54,11 @@ type options struct {
 	soakRate  float64
 	base      string // the commit that compare measures against
 
-	// For the test, which proves that everything is there and not how fast it is: sizes that are not scaled, a server that is built already, and
+	// For the tests, which prove that everything is there and not how fast it is: sizes that are not scaled, programs that are built already, and
 	// how long the costs wait for Postgres's counts.
-	sizes  scenario.Sizes
-	server string
-	settle time.Duration
+	sizes         scenario.Sizes
+	server, roles string
+	settle        time.Duration
 }
 
 func command() *cobra.Command {
@@ -113,7 +113,7 @@ func inFolder(o options, errOut io.Writer, do func(scenario.Config) error) (err 
 	}
 	return do(scenario.Config{
 		Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Names: o.scenarios, Repeat: o.repeat, Sizes: o.sizes.Scaled(o.scale),
-		Server: o.server, Settle: o.settle, Log: slog.New(slog.NewTextHandler(errOut, nil)),
+		Server: o.server, Roles: o.roles, Settle: o.settle, Log: slog.New(slog.NewTextHandler(errOut, nil)),
 	})
 }
 

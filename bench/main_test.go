@@ -46,13 +46,17 @@ func removed(folder string) int {
 // builds is a folder for programs that several tests use.
 var builds = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "tenon-bench-builds-") })
 
-// builtServer is the server as users run it, built by the first test that asks.
-var builtServer = sync.OnceValues(func() (string, error) {
+// built are the programs as users run them, without the race detector, made by the first test that asks.
+var built = sync.OnceValues(func() (programs ground.Programs, err error) {
 	folder, err := builds()
 	if err != nil {
-		return "", err
+		return programs, err
 	}
-	return ground.Build(context.Background(), folder, false)
+	if programs.Server, err = ground.Build(context.Background(), folder, false); err != nil {
+		return programs, err
+	}
+	programs.Roles, err = ground.BuildRoles(context.Background(), folder)
+	return programs, err
 })
 
 // testLog passes a process's standard error on to the test's log.
@@ -156,12 +160,15 @@ func TestEveryScenarioInSmall(t *testing.T) {
 // A soak of twenty seconds has all its phases, judges them, and leaves its samples and a drawing behind.
 func TestASoakInSmall(t *testing.T) {
 	t.Parallel()
-	server, err := builtServer()
+	programs, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
 	folder := t.TempDir()
-	o := options{scenarios: []string{scenario.Soak}, repeat: 1, scale: 1, results: folder, soak: 20 * time.Second, soakRate: 200, server: server}
+	o := options{
+		scenarios: []string{scenario.Soak}, repeat: 1, scale: 1, results: folder, soak: 20 * time.Second, soakRate: 200,
+		server: programs.Server, roles: programs.Roles,
+	}
 	var out bytes.Buffer
 	if err := run(t.Context(), o, &out, testLog{t}); err != nil {
 		t.Fatal(err)

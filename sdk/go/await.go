@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -77,7 +78,14 @@ func newAwaitGatherer(c *Client) *gatherer[*awaited] {
 func (c *Client) sendAwaits(batch []*awaited) {
 	opened := make(chan struct{})
 	c.streams.Go(func() { c.serveAwaits(batch, sync.OnceFunc(func() { close(opened) })) })
-	<-opened
+	// A proxy that holds answers back until they end must not make one caller wait for another's run.
+	const patience = time.Second
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-opened:
+	case <-timer.C:
+	}
 }
 
 // serveAwaits awaits the runs of a batch until each of its callers has its own, or has gone.
