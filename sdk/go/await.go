@@ -79,8 +79,7 @@ func (c *Client) sendAwaits(batch []*awaited) {
 	opened := make(chan struct{})
 	c.streams.Go(func() { c.serveAwaits(batch, sync.OnceFunc(func() { close(opened) })) })
 	// A proxy that holds answers back until they end must not make one caller wait for another's run.
-	const patience = time.Second
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(c.cfg.openPatience)
 	defer timer.Stop()
 	select {
 	case <-opened:

@@ -182,3 +182,29 @@ func TestCloseEndsAwaits(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
+
+// A stream that does not open, as behind a proxy that holds answers back, keeps nobody waiting but those it is for.
+func TestAwaitDoesNotWaitForAnothersStream(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(wf), WithSlots(2))
+	runs, err := wf.TriggerMany(b.ctx, b.client, []int{1, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.client.cfg.openPatience = time.Millisecond
+	entered, release := b.server.Gate(runsv1connect.RunServiceAwaitRunsProcedure)
+	held := make(chan error, 1)
+	go func() {
+		_, err := runs[0].Result(b.ctx)
+		held <- err
+	}()
+	b.receive("the first stream", entered)
+	if out, err := runs[1].Result(b.ctx); err != nil || out != 4 {
+		t.Errorf("got %d, %v", out, err)
+	}
+	release()
+	if err := <-held; err != nil {
+		t.Error(err)
+	}
+}
