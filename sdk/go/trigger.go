@@ -130,7 +130,7 @@ func (c *Client) trigger(ctx context.Context, runs []*runsv1.NewRun) ([]*pending
 func newTriggerGatherer(c *Client) *gatherer[*pendingTrigger] {
 	return &gatherer[*pendingTrigger]{
 		maxCalls: maxTriggerCalls, maxItems: maxBatchItems, maxSize: maxBatchBytes,
-		size: func(p *pendingTrigger) int { return len(p.run.GetInputJson()) + 256 },
+		size: func(p *pendingTrigger) int { return proto.Size(p.run) },
 		send: func(batch []*pendingTrigger) { c.sendTriggers(batch) },
 	}
 }
