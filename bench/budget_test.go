@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tenon-run/tenon/bench/internal/ground"
 	"github.com/tenon-run/tenon/bench/internal/scenario"
 	"github.com/tenon-run/tenon/internal/flow"
 	"github.com/tenon-run/tenon/services/scheduler/engine"
@@ -41,12 +40,12 @@ func TestATaskStaysWithinItsBudget(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	roles, err := ground.BuildRoles(t.Context(), folder)
+	programs, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
 	spent, err := scenario.Spend(t.Context(), scenario.Config{
-		Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Roles: roles, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+		Server: programs.Server, Roles: programs.Roles, Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
 		Sizes: scenario.Sizes{Bulk: 30_000, Single: 3_000},
 	})
 	if err != nil {

@@ -53,6 +53,12 @@ type options struct {
 	soak      time.Duration
 	soakRate  float64
 	base      string // the commit that compare measures against
+
+	// For the tests, which prove that everything is there and not how fast it is: sizes that are not scaled, programs that are built already, and
+	// how long the costs wait for Postgres's counts.
+	sizes         scenario.Sizes
+	server, roles string
+	settle        time.Duration
 }
 
 func command() *cobra.Command {
@@ -106,8 +112,8 @@ func inFolder(o options, errOut io.Writer, do func(scenario.Config) error) (err 
 		return err
 	}
 	return do(scenario.Config{
-		Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Names: o.scenarios, Repeat: o.repeat, Sizes: scenario.Sizes{}.Scaled(o.scale),
-		Log: slog.New(slog.NewTextHandler(errOut, nil)),
+		Folder: folder, DatabaseURL: os.Getenv("DATABASE_URL"), Names: o.scenarios, Repeat: o.repeat, Sizes: o.sizes.Scaled(o.scale),
+		Server: o.server, Roles: o.roles, Settle: o.settle, Log: slog.New(slog.NewTextHandler(errOut, nil)),
 	})
 }
 

@@ -27,6 +27,20 @@ func Database(t testing.TB) *pgxpool.Pool {
 	return Pool(t, DatabaseURL(t))
 }
 
+// commonConnections is the size of the pool that tests share.
+const commonConnections = 16
+
+// SharedDatabase is Database for tests that keep to tenants of their own: all of a package that ask get one pool on one database, and wait for the making
+// of one only once. It is there until the package's tests have ended.
+func SharedDatabase(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	pool, err := shared.commonPool(t.Context())
+	if err != nil {
+		t.Fatalf("test database: %v", err)
+	}
+	return pool
+}
+
 // DatabaseURL is Database for tests that open their own connections. They close them before they end; what is left open is cut off.
 func DatabaseURL(t testing.TB) string {
 	t.Helper()

@@ -11,8 +11,11 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/tenon-run/tenon/db"
 	"github.com/tenon-run/tenon/internal/embedded"
+	"github.com/tenon-run/tenon/internal/pg"
 )
 
 // testServer is the Postgres of this test process.
@@ -21,6 +24,8 @@ type testServer struct {
 	template string // a migrated database, empty until one was asked for
 	embedded *embedded.Postgres
 	folder   string // of the embedded one, removed at the end
+	common   *pgxpool.Pool
+	commonDB string // its database
 
 	one sync.Mutex // held while a statement creates or drops a database
 }
@@ -59,13 +64,35 @@ func (l *lazyServer) stop(ctx context.Context) error {
 		return nil
 	}
 	l.server, l.err = nil, errors.New("the test server has been stopped")
+	if server.common != nil {
+		server.common.Close()
+	}
 	if server.embedded == nil {
-		if server.template == "" {
-			return nil
+		var errs []error
+		for _, name := range []string{server.commonDB, server.template} {
+			if name != "" {
+				errs = append(errs, server.drop(ctx, name))
+			}
 		}
-		return server.admin(ctx, "drop database if exists "+server.template+" with (force)")
+		return errors.Join(errs...)
 	}
 	return errors.Join(server.embedded.Stop(ctx), os.RemoveAll(server.folder))
+}
+
+// commonPool gives the pool on the database that tests share.
+func (l *lazyServer) commonPool(ctx context.Context) (*pgxpool.Pool, error) {
+	server, err := l.get(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if server.common == nil {
+		if err := server.makeCommon(context.WithoutCancel(ctx)); err != nil {
+			return nil, err
+		}
+	}
+	return server.common, nil
 }
 
 func startServer(ctx context.Context) (*testServer, error) {
@@ -98,6 +125,21 @@ func templateRoot() string {
 		return ""
 	}
 	return filepath.Join(cache, "tenon", "initdb")
+}
+
+// makeCommon makes the database that tests share, with its pool.
+func (s *testServer) makeCommon(ctx context.Context) error {
+	name := "tenon_test_" + strings.ToLower(rand.Text())
+	if err := s.admin(ctx, "create database "+name+" template "+s.template); err != nil {
+		return err
+	}
+	s.commonDB = name
+	address, err := withDatabase(s.url, name)
+	if err != nil {
+		return err
+	}
+	s.common, err = pg.Open(ctx, pg.Config{URL: address, MaxConns: commonConnections, ApplicationName: "tenon-test"})
+	return err
 }
 
 // makeTemplate migrates a database that the tests' own are copied from.

@@ -40,6 +40,18 @@ func TestDatabasesAreApart(t *testing.T) {
 	}
 }
 
+func TestSharedDatabaseIsOneAndMigrated(t *testing.T) {
+	t.Parallel()
+	one, other := testkit.SharedDatabase(t), testkit.SharedDatabase(t)
+	if one != other {
+		t.Error("two pools were made")
+	}
+	var migrated bool
+	if err := one.QueryRow(t.Context(), "select to_regclass('tenants') is not null").Scan(&migrated); err != nil || !migrated {
+		t.Errorf("migrated %v, %v", migrated, err)
+	}
+}
+
 func TestDurabilityIsOn(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Pool(t, testkit.EmptyDatabaseURL(t))

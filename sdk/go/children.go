@@ -3,6 +3,7 @@ package tenon
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 )
@@ -66,11 +67,11 @@ func startChildren[In, Out any](ctx Context, wf *Workflow[In, Out], children []C
 			return nil, NonRetryable(fmt.Errorf("child %d has the key %q: keys must be set and differ from each other", i, child.Key))
 		}
 		keys[child.Key] = true
-		run, err := newRun(wf.Name(), child.Input, opts)
+		ofTask := func(r *runsv1.NewRun) { r.Parent = t.parentAssignment(child.Key) }
+		run, err := newRun(wf.Name(), child.Input, append(slices.Clip(opts), ofTask))
 		if err != nil {
 			return nil, NonRetryable(fmt.Errorf("child %q: %w", child.Key, err))
 		}
-		run.Parent = t.parentAssignment(child.Key)
 		news[i] = run
 	}
 	return triggerAll[Out](ctx, t.worker.client, wf.Name(), news)

@@ -29,6 +29,8 @@ type Client struct {
 	workers  workersv1connect.WorkerServiceClient
 	admin    workersv1connect.WorkerAdminServiceClient
 	triggers *gatherer[*pendingTrigger]
+	awaits   *gatherer[*awaited]
+	streams  sync.WaitGroup // that awaits has opened
 
 	// alive ends when the client is closed.
 	alive   context.Context
@@ -66,6 +68,7 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 	}
 	c.alive, c.die = context.WithCancelCause(context.Background())
 	c.triggers = newTriggerGatherer(c)
+	c.awaits = newAwaitGatherer(c)
 	return c, nil
 }
 
@@ -74,6 +77,8 @@ func (c *Client) Close() error {
 	c.closing.Do(func() {
 		c.die(ErrClosed)
 		c.triggers.close()
+		c.awaits.close()
+		c.streams.Wait()
 		if t, ok := c.cfg.transport.(interface{ CloseIdleConnections() }); ok {
 			t.CloseIdleConnections()
 		}

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -75,42 +77,74 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-// While one trigger is under way the others gather into the next call.
+// While as many calls as may be are under way, the other triggers gather into the next one.
 func TestTriggersGather(t *testing.T) {
 	b := setup(t)
 	wf := double()
 	b.start(WithWorkflows(wf), WithSlots(100))
-	entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
 	var all sync.WaitGroup
-	trigger := func() {
-		if _, err := wf.Trigger(b.ctx, b.client, 1); err != nil {
-			t.Error(err)
-		}
+	release := occupy(b, wf, &all)
+	for i := range 200 {
+		all.Go(func() {
+			run, err := wf.Trigger(b.ctx, b.client, i)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			b.server.Look(func(s *faketenon.Seen) {
+				if got := s.Runs[run.ID()].GetInputJson(); got != strconv.Itoa(i) {
+					t.Errorf("trigger %d got the run of %s", i, got)
+				}
+			})
+		})
 	}
-	all.Go(trigger)
-	b.receive("the first call", entered)
-	for range 200 {
-		all.Go(trigger)
-	}
-	for { // all of them have been handed over
-		b.client.triggers.mu.Lock()
-		n := len(b.client.triggers.pending)
-		b.client.triggers.mu.Unlock()
-		if n == 200 {
-			break
-		}
-		if b.ctx.Err() != nil {
-			t.Fatal("the triggers did not gather")
-		}
-		runtime.Gosched()
-	}
+	gathered(b, b.client.triggers, 200)
 	release()
 	all.Wait()
 	b.server.Look(func(s *faketenon.Seen) {
-		if len(s.Bulks) != 2 || s.Bulks[0] != 1 || s.Bulks[1] != 200 {
-			t.Errorf("the calls had %v items", s.Bulks)
+		slices.Sort(s.Bulks)
+		if want := append(slices.Repeat([]int{1}, maxTriggerCalls), 200); !slices.Equal(s.Bulks, want) {
+			t.Errorf("the calls had %v items, want %v", s.Bulks, want)
 		}
 	})
+}
+
+// occupy makes as many calls with triggers as may be under way, which last until release.
+func occupy(b *bench, wf *Workflow[int, int], all *sync.WaitGroup) (release func()) {
+	b.t.Helper()
+	var releases []func()
+	for range maxTriggerCalls {
+		entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
+		releases = append(releases, release)
+		all.Go(func() {
+			if _, err := wf.Trigger(b.ctx, b.client, 0); err != nil {
+				b.t.Error(err)
+			}
+		})
+		b.receive("a call", entered)
+	}
+	return func() {
+		for _, release := range releases {
+			release()
+		}
+	}
+}
+
+// gathered waits until so many items wait for the next batch.
+func gathered[T any](b *bench, g *gatherer[T], n int) {
+	b.t.Helper()
+	for {
+		g.mu.Lock()
+		have := len(g.pending)
+		g.mu.Unlock()
+		if have == n {
+			return
+		}
+		if b.ctx.Err() != nil {
+			b.t.Fatalf("%d have gathered, want %d", have, n)
+		}
+		runtime.Gosched()
+	}
 }
 
 func TestTriggerManyKeepsToTheLimit(t *testing.T) {
@@ -161,14 +195,8 @@ func TestMalformedTriggerSpoilsNoOther(t *testing.T) {
 	b := setup(t)
 	wf := double()
 	b.start(WithWorkflows(wf), WithSlots(20))
-	entered, release := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
 	var all sync.WaitGroup
-	all.Go(func() {
-		if _, err := wf.Trigger(b.ctx, b.client, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	b.receive("the first call", entered)
+	release := occupy(b, wf, &all)
 	for i := range 9 {
 		all.Go(func() {
 			var opts []TriggerOption
@@ -181,8 +209,58 @@ func TestMalformedTriggerSpoilsNoOther(t *testing.T) {
 			}
 		})
 	}
+	gathered(b, b.client.triggers, 9)
 	release()
 	all.Wait()
+}
+
+// Who gives up leaves those who travel with it their call; it ends when nobody waits for it any more.
+func TestTriggerThatGivesUpEndsNoOther(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(wf))
+	var all sync.WaitGroup
+	release := occupy(b, wf, &all)
+	ctx, cancel := context.WithCancelCause(b.ctx)
+	why := errors.New("changed my mind")
+	gaveUp := make(chan error, 1)
+	go func() {
+		_, err := wf.Trigger(ctx, b.client, 1)
+		gaveUp <- err
+	}()
+	all.Go(func() {
+		if _, err := wf.Trigger(b.ctx, b.client, 2); err != nil {
+			t.Error(err)
+		}
+	})
+	gathered(b, b.client.triggers, 2)
+	entered, proceed := b.server.Gate(runsv1connect.RunServiceTriggerBulkProcedure)
+	release()
+	b.receive("the call of both", entered)
+	cancel(why)
+	if err := <-gaveUp; !errors.Is(err, why) {
+		t.Errorf("got %v", err)
+	}
+	proceed()
+	all.Wait()
+	b.server.Look(func(s *faketenon.Seen) {
+		if !slices.Contains(s.Bulks, 2) {
+			t.Errorf("the calls had %v items", s.Bulks)
+		}
+	})
+}
+
+// What can't be written is refused before it travels with others.
+func TestTriggerThatCannotBeSent(t *testing.T) {
+	b := setup(t)
+	if _, err := double().Trigger(b.ctx, b.client, 0, WithRunID("run_\xff")); err == nil || !strings.Contains(err.Error(), "UTF-8") {
+		t.Errorf("got %v", err)
+	}
+	b.server.Look(func(s *faketenon.Seen) {
+		if len(s.Bulks) != 0 {
+			t.Errorf("the server was called: %v", s.Bulks)
+		}
+	})
 }
 
 func TestTriggerEndsWithItsContext(t *testing.T) {
@@ -227,30 +305,6 @@ func TestClosedClient(t *testing.T) {
 	}
 	if _, err := b.client.GetRun(b.ctx, "run_x"); !errors.Is(err, ErrClosed) {
 		t.Errorf("get: %v", err)
-	}
-}
-
-func TestAwaitOpensABrokenStreamAgain(t *testing.T) {
-	b := setup(t)
-	k := newBlocker()
-	b.start(WithWorkflows(k.wf))
-	run, err := k.wf.Trigger(b.ctx, b.client, 9)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.receive("the start", k.started)
-	b.server.Fail(runsv1connect.RunServiceAwaitRunsProcedure, 3, connect.CodeUnavailable, false)
-	close(k.release)
-	if out, err := run.Result(b.ctx); err != nil || out != 9 {
-		t.Fatalf("got %d, %v", out, err)
-	}
-	if _, err := k.wf.Handle(b.client, run.ID()).Get(b.ctx); err != nil {
-		t.Error(err)
-	}
-	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Millisecond)
-	defer cancel()
-	if _, err := k.wf.Handle(b.client, "run_never").Result(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -26,6 +26,8 @@
 //
 //	out, err := greet.TriggerAndWait(ctx, client, Person{Name: "Ada"})
 //
+// Share one [Client] between goroutines: what they trigger at the same time travels together, without any delay for who is alone.
+//
 // # What is promised
 //
 // A task is executed at least once, and of its attempts exactly one result is used. A worker keeps a result until the server has stored it,

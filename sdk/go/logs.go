@@ -38,7 +38,7 @@ func newLogSender(w *Worker) *logSender {
 	s := &logSender{w: w}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.lines = &gatherer[*workersv1.LogEntry]{
-		maxItems: maxBatchItems, maxBytes: 4 << 20,
+		maxCalls: 1, maxItems: maxBatchItems, maxSize: 4 << 20,
 		size: func(e *workersv1.LogEntry) int { return proto.Size(e) },
 		send: s.send,
 	}

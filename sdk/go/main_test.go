@@ -33,7 +33,10 @@ func setup(t *testing.T, change ...func(*faketenon.Server)) *bench {
 	b.ctx = ctx
 	var err error
 	b.client, err = NewClient(WithToken(faketenon.Token), WithAddress(b.server.URL()), WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
-		func(c *clientConfig) { c.backoff = backoff{first: time.Millisecond, most: 10 * time.Millisecond} })
+		func(c *clientConfig) {
+			c.backoff = backoff{first: time.Millisecond, most: 10 * time.Millisecond}
+			c.openPatience = time.Hour
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,8 @@ type clientConfig struct {
 	logger      *slog.Logger
 	transport   http.RoundTripper
 	backoff     backoff
+	// openPatience is how long callers that await runs wait for the stream of others to open.
+	openPatience time.Duration
 }
 
 // WithToken sets the API or worker token. Environment: TENON_CLIENT_TOKEN. Required.
@@ -80,7 +82,7 @@ func newClientConfig(opts []ClientOption) (clientConfig, error) {
 		rootCAFile:  os.Getenv("TENON_CLIENT_TLS_ROOT_CA_FILE"),
 		serverName:  os.Getenv("TENON_CLIENT_TLS_SERVER_NAME"),
 		callTimeout: time.Minute,
-		backoff:     backoff{first: 100 * time.Millisecond, most: 5 * time.Second},
+		backoff:     backoff{first: 100 * time.Millisecond, most: 5 * time.Second}, openPatience: time.Second,
 	}
 	for _, opt := range opts {
 		opt(&cfg)

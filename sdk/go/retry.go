@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -54,16 +55,18 @@ func retry(ctx context.Context, b backoff, op func() error) error {
 	}
 }
 
-// gatherer sends items in batches that form by themselves: while one batch is under way the next gathers. An idle gatherer has no goroutine.
+// gatherer sends items in batches that form by themselves: while as many calls as may be are under way, the next batch gathers. An idle gatherer has no
+// goroutine.
 type gatherer[T any] struct {
-	maxItems int
-	maxBytes int
+	maxCalls int // under way at a time
+	maxItems int // of a batch
+	maxSize  int // of a batch; an item above it goes alone
 	size     func(T) int
 	send     func([]T)
 
 	mu      sync.Mutex
 	pending []T
-	sending bool
+	calls   int // under way
 	closed  bool
 	senders sync.WaitGroup
 }
@@ -76,8 +79,8 @@ func (g *gatherer[T]) add(items ...T) bool {
 		return false
 	}
 	g.pending = append(g.pending, items...)
-	if !g.sending && len(g.pending) > 0 {
-		g.sending = true
+	if g.calls < g.maxCalls && len(g.pending) > 0 {
+		g.calls++
 		g.senders.Go(g.run)
 	}
 	return true
@@ -85,10 +88,13 @@ func (g *gatherer[T]) add(items ...T) bool {
 
 func (g *gatherer[T]) run() {
 	for {
+		// Whoever was just woken, by the last batch's answers for example, and adds another item at once, belongs into this batch: without this a call
+		// leaves with the first of them alone.
+		runtime.Gosched()
 		g.mu.Lock()
 		batch := g.cut()
 		if len(batch) == 0 {
-			g.sending = false
+			g.calls--
 			g.mu.Unlock()
 			return
 		}
@@ -99,10 +105,10 @@ func (g *gatherer[T]) run() {
 
 // cut takes the next batch off the pending items: at least one item, then as many as the limits allow.
 func (g *gatherer[T]) cut() []T {
-	n, bytes := 0, 0
+	n, size := 0, 0
 	for n < len(g.pending) && n < g.maxItems {
-		bytes += g.size(g.pending[n])
-		if n > 0 && bytes > g.maxBytes {
+		size += g.size(g.pending[n])
+		if n > 0 && size > g.maxSize {
 			break
 		}
 		n++

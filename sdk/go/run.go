@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
@@ -21,8 +20,9 @@ type Run[Out any] struct {
 	created  bool
 }
 
-// Trigger starts a run. It returns once the run is stored; calls made at the same time share a request. A call that has to be sent again
-// starts no second run. Within a task use [StartChild] or [RunChild] instead.
+// Trigger starts a run. It returns once the run is stored. Triggers of one client gather by themselves: while three requests are under way, what is
+// triggered meanwhile leaves with the next one (10,000 runs and 16 MiB at most). Each caller gets its own run or error, and may give up by itself.
+// A request that has to be sent again starts no second run. Within a task use [StartChild] or [RunChild] instead.
 func (w *Workflow[In, Out]) Trigger(ctx context.Context, c *Client, in In, opts ...TriggerOption) (*Run[Out], error) {
 	runs, err := w.TriggerMany(ctx, c, []In{in}, opts...)
 	if bulk, ok := errors.AsType[*BulkError](err); ok {
@@ -119,7 +119,8 @@ func (r *Run[Out]) ID() string { return r.id }
 func (r *Run[Out]) Created() bool { return r.created }
 
 // Result waits until the run is final and gives its output. A run that ends otherwise than completed is a [RunError].
-// A broken connection is opened again. In a task, with the task's context, the task gives its slot back while it waits.
+// A broken connection is opened again, and callers that begin to wait at the same time share one stream. In a task, with the task's context, the task
+// gives its slot back while it waits.
 func (r *Run[Out]) Result(ctx context.Context) (Out, error) {
 	outs, err := Await(ctx, r)
 	if bulk, ok := errors.AsType[*BulkError](err); ok {
@@ -191,74 +192,4 @@ func outputOf[Out any](final *runsv1.Run) (Out, error) {
 		return out, fmt.Errorf("output of run %s does not fit %T: %w", final.GetId(), out, err)
 	}
 	return out, nil
-}
-
-// await calls each once for every run, when it is final.
-func (c *Client) await(ctx context.Context, ids []string, each func(*runsv1.Run)) error {
-	parent := parentOf(ctx)
-	ctx, cancel := c.live(ctx)
-	defer cancel()
-	missing := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		missing[id] = true
-	}
-	for failures := 0; len(missing) > 0; {
-		req := &runsv1.AwaitRunsRequest{Parent: parent}
-		for _, id := range ids {
-			if missing[id] && len(req.RunIds) < maxBatchItems {
-				req.RunIds = append(req.RunIds, id)
-			}
-		}
-		got, err := c.awaitOnce(ctx, req, missing, each)
-		if ctx.Err() != nil && len(missing) > 0 {
-			return fmt.Errorf("await run %s: %w", req.GetRunIds()[0], context.Cause(ctx))
-		}
-		if _, timed := ctx.Deadline(); timed && connect.CodeOf(err) == connect.CodeDeadlineExceeded {
-			// The server keeps the same deadline, and its clock may be a little ahead.
-			return fmt.Errorf("await run %s: %w", req.GetRunIds()[0], context.DeadlineExceeded)
-		}
-		if got {
-			failures = 0
-		}
-		if err != nil && !transient(err) {
-			return fmt.Errorf("await run %s: %w", req.GetRunIds()[0], err)
-		}
-		if !got && len(missing) > 0 {
-			pause(ctx, c.cfg.backoff.after(failures))
-			failures++
-		}
-	}
-	return nil
-}
-
-// awaitOnce reads one stream to its end and says whether it brought a run.
-func (c *Client) awaitOnce(ctx context.Context, req *runsv1.AwaitRunsRequest, missing map[string]bool, each func(*runsv1.Run)) (bool, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	stream, err := c.runs.AwaitRuns(ctx, req)
-	if err != nil {
-		cancel()
-		return false, err
-	}
-	defer closeStream(cancel, stream)
-	got := false
-	for stream.Receive() {
-		for _, final := range stream.Msg().GetRuns() {
-			if missing[final.GetId()] {
-				delete(missing, final.GetId())
-				got = true
-				each(final)
-			}
-		}
-		if len(missing) == 0 {
-			return got, nil
-		}
-	}
-	return got, stream.Err()
-}
-
-// closeStream ends a stream that may still be open: without the cancel, Close would wait for the rest of it.
-func closeStream[Msg any](cancel context.CancelFunc, stream *connect.ServerStreamForClient[Msg]) {
-	cancel()
-	// What Close reports is the cancel just made.
-	_ = stream.Close()
 }

@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	"github.com/tenon-run/tenon/proto/typeid"
@@ -19,6 +20,8 @@ const (
 	maxBatchItems = 10_000
 	// maxBatchBytes stays well under the server's limit of a call, 32 MiB.
 	maxBatchBytes = 16 << 20
+	// maxTriggerCalls is how many calls with triggers are under way at a time: the server has something to take in while it stores what came before.
+	maxTriggerCalls = 3
 )
 
 // TriggerOption is an option of a trigger.
@@ -58,10 +61,15 @@ func newRun(workflow string, input any, opts []TriggerOption) (*runsv1.NewRun, e
 	if !utf8.Valid(text) {
 		return nil, fmt.Errorf("input of workflow %q is not valid UTF-8", workflow)
 	}
-	run := &runsv1.NewRun{Workflow: workflow, InputJson: string(text)}
+	run := &runsv1.NewRun{Workflow: workflow}
 	for _, opt := range opts {
 		opt(run)
 	}
+	// What can't be written would spoil the runs that happen to travel with it; whatever else is wrong the server says of each run by itself.
+	if _, err := proto.Marshal(run); err != nil {
+		return nil, fmt.Errorf("run of workflow %q can't be sent: %w", workflow, err)
+	}
+	run.InputJson = string(text)
 	if run.GetRunId() == "" {
 		run.RunId, err = NewRunID()
 		run.FirstSend = true
@@ -95,8 +103,11 @@ func (p *pendingTrigger) finish(id string, created bool, err error) {
 
 // trigger sends runs with whatever else is being triggered at the moment and waits for their answers, in order.
 func (c *Client) trigger(ctx context.Context, runs []*runsv1.NewRun) ([]*pendingTrigger, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.cfg.callTimeout)
+		defer cancel()
+	}
 	items := make([]*pendingTrigger, len(runs))
 	for i, run := range runs {
 		items[i] = &pendingTrigger{ctx: ctx, run: run, done: make(chan struct{})}
@@ -109,6 +120,8 @@ func (c *Client) trigger(ctx context.Context, runs []*runsv1.NewRun) ([]*pending
 		case <-item.done:
 		case <-ctx.Done():
 			return nil, item.gone(ctx)
+		case <-c.alive.Done():
+			return nil, context.Cause(c.alive)
 		}
 	}
 	return items, nil
@@ -116,20 +129,20 @@ func (c *Client) trigger(ctx context.Context, runs []*runsv1.NewRun) ([]*pending
 
 func newTriggerGatherer(c *Client) *gatherer[*pendingTrigger] {
 	return &gatherer[*pendingTrigger]{
-		maxItems: maxBatchItems, maxBytes: maxBatchBytes,
-		size: func(p *pendingTrigger) int { return len(p.run.GetInputJson()) + 256 },
+		maxCalls: maxTriggerCalls, maxItems: maxBatchItems, maxSize: maxBatchBytes,
+		size: func(p *pendingTrigger) int { return proto.Size(p.run) },
 		send: func(batch []*pendingTrigger) { c.sendTriggers(batch) },
 	}
 }
 
 // sendTriggers sends a batch until each item has an answer, or nobody waits for it any more.
 func (c *Client) sendTriggers(batch []*pendingTrigger) {
-	for failures := 0; ; failures++ {
+	for failures := 0; c.alive.Err() == nil; failures++ {
 		batch = dropGone(batch)
 		if len(batch) == 0 {
 			return
 		}
-		ctx, cancel := whileAnyWaits(batch)
+		ctx, cancel := whileAnyWaits(c.alive, batch)
 		answer, err := c.runs.TriggerBulk(ctx, bulkRequest(batch))
 		if err == nil && len(answer.GetResults()) != len(batch) {
 			err = connect.NewError(connect.CodeInternal, fmt.Errorf("the server answered %d of %d triggers", len(answer.GetResults()), len(batch)))
@@ -153,13 +166,6 @@ func (c *Client) sendTriggers(batch []*pendingTrigger) {
 		cancel()
 		if again {
 			continue
-		}
-		if len(batch) > 1 && connect.CodeOf(err) == connect.CodeInvalidArgument {
-			// One malformed run must not spoil those that happened to travel with it.
-			half := len(batch) / 2
-			c.sendTriggers(batch[:half])
-			c.sendTriggers(batch[half:])
-			return
 		}
 		for _, item := range batch {
 			item.finish("", false, orCause(item.ctx, err))
@@ -199,10 +205,10 @@ func dropGone(batch []*pendingTrigger) []*pendingTrigger {
 	return kept
 }
 
-// whileAnyWaits gives a context that ends when all of the batch's callers have given up.
+// whileAnyWaits gives a context that ends with the client, and when all of the batch's callers have given up.
 // Callers of one TriggerMany share a context, so the number of distinct ones is small.
-func whileAnyWaits(batch []*pendingTrigger) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
+func whileAnyWaits(alive context.Context, batch []*pendingTrigger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(alive)
 	seen := make(map[context.Context]bool)
 	var left atomic.Int64
 	left.Store(1) // held until all are counted

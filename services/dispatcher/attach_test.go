@@ -16,7 +16,7 @@ import (
 
 func (h *house) census(epoch int64) {
 	h.t.Helper()
-	data, err := proto.Marshal(&busv1.SessionsWanted{Shard: testShard, Epoch: epoch})
+	data, err := proto.Marshal(&busv1.SessionsWanted{Shard: h.shard, Epoch: epoch})
 	must(h.t, err)
 	must(h.t, h.bus.Publish(SubjectSessionsWanted, data))
 }

@@ -2,8 +2,12 @@ package dispatcher
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,15 +31,18 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 const (
 	patience     = 15 * time.Second
 	payloadLimit = 256 << 10
-	testShard    = 5
 )
 
-// house is a dispatcher on a real database and bus, with a scripted owner of the tenant's shard.
+// houses counts them: they share a database, and each has a tenant and a shard of its own.
+var houses atomic.Int64
+
+// house is a dispatcher on a real bus and a real database, with a scripted owner of the tenant's shard.
 type house struct {
 	*Service
 	t      *testing.T
 	pool   *pgxpool.Pool
 	bus    *bus.NATS
+	shard  int32
 	clock  *clock
 	owner  *owner
 	caller Caller
@@ -64,9 +71,12 @@ func (c *clock) advance(d time.Duration) time.Time {
 func setup(t *testing.T, change ...func(*Config)) *house {
 	t.Helper()
 	t.Parallel()
-	h := &house{t: t, pool: testkit.Database(t), bus: testkit.Bus(t), clock: &clock{now: time.Now()}}
+	const shards = 64
+	h := &house{
+		t: t, pool: testkit.SharedDatabase(t), bus: testkit.Bus(t), shard: int32(houses.Add(1) % shards), clock: &clock{now: time.Now()},
+	}
 	h.caller = Caller{TenantID: h.tenant("acme"), TokenID: newID(time.Now())}
-	h.owner = &owner{t: t, bus: h.bus, pool: h.pool, heard: make(chan *busv1.ShardRequest, 1000)}
+	h.owner = &owner{t: t, bus: h.bus, pool: h.pool, shard: h.shard, heard: make(chan *busv1.ShardRequest, 1000)}
 	h.owner.takeOver(1)
 	t.Cleanup(h.owner.stop)
 	h.start(change...)
@@ -102,9 +112,10 @@ func (h *house) start(change ...func(*Config)) {
 
 func (h *house) tenant(slug string) int64 {
 	h.t.Helper()
+	slug = fmt.Sprintf("%s-%d-%s", slug, h.shard, strings.ToLower(rand.Text()))
 	var number int64
 	must(h.t, h.pool.QueryRow(h.t.Context(), "insert into tenants (public_id, slug, display_name) values ($1, $2, $2) returning id", newID(time.Now()), slug).Scan(&number))
-	_, err := h.pool.Exec(h.t.Context(), "insert into tenant_shards (tenant_id, shard) values ($1, $2)", number, testShard)
+	_, err := h.pool.Exec(h.t.Context(), "insert into tenant_shards (tenant_id, shard) values ($1, $2)", number, h.shard)
 	must(h.t, err)
 	return number
 }
@@ -208,6 +219,7 @@ type owner struct {
 	t     *testing.T
 	bus   bus.Bus
 	pool  *pgxpool.Pool
+	shard int32
 	heard chan *busv1.ShardRequest
 
 	mu     sync.Mutex
@@ -220,9 +232,9 @@ type owner struct {
 func (o *owner) takeOver(epoch int64) {
 	o.t.Helper()
 	o.stop()
-	_, err := o.pool.Exec(o.t.Context(), "update shards set epoch = $1 where id = $2", epoch, testShard)
+	_, err := o.pool.Exec(o.t.Context(), "update shards set epoch = $1 where id = $2", epoch, o.shard)
 	must(o.t, err)
-	sub, err := o.bus.Serve(lease.Subject(testShard, epoch), func(_ context.Context, data []byte) ([]byte, error) { return o.serve(epoch, data) })
+	sub, err := o.bus.Serve(lease.Subject(o.shard, epoch), func(_ context.Context, data []byte) ([]byte, error) { return o.serve(epoch, data) })
 	must(o.t, err)
 	o.mu.Lock()
 	o.epoch, o.subs = epoch, append(o.subs, sub)
@@ -258,7 +270,7 @@ func (o *owner) serve(epoch int64, data []byte) ([]byte, error) {
 		reply = script(request)
 	}
 	if reply == nil {
-		reply = usual(epoch, request)
+		reply = usual(o.shard, epoch, request)
 	}
 	select {
 	case o.heard <- request:
@@ -268,10 +280,10 @@ func (o *owner) serve(epoch int64, data []byte) ([]byte, error) {
 	return proto.Marshal(reply)
 }
 
-func usual(epoch int64, request *busv1.ShardRequest) *busv1.ShardReply {
+func usual(shard int32, epoch int64, request *busv1.ShardRequest) *busv1.ShardReply {
 	switch {
 	case request.GetOpenSession() != nil:
-		return &busv1.ShardReply{Kind: &busv1.ShardReply_Session{Session: &busv1.OpenSessionReply{Shard: testShard, Epoch: epoch}}}
+		return &busv1.ShardReply{Kind: &busv1.ShardReply_Session{Session: &busv1.OpenSessionReply{Shard: shard, Epoch: epoch}}}
 	case request.GetReports() != nil:
 		reply := &busv1.ReportsReply{}
 		for range request.GetReports().GetItems() {
@@ -321,7 +333,7 @@ func (h *house) order(l *listener, epoch int64, order *busv1.SessionOrder) {
 	if order.GetOpening() == 0 {
 		order.Opening = h.openings(workerID(h.t, l.worker))
 	}
-	data, err := proto.Marshal(&busv1.DispatcherOrder{Shard: testShard, Epoch: epoch, Sessions: []*busv1.SessionOrder{order}})
+	data, err := proto.Marshal(&busv1.DispatcherOrder{Shard: h.shard, Epoch: epoch, Sessions: []*busv1.SessionOrder{order}})
 	must(h.t, err)
 	must(h.t, h.bus.Publish(OrderSubject(h.cfg.Instance), data))
 }

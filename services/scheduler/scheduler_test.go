@@ -65,6 +65,7 @@ func plan(t *testing.T, id int64, name string, tasks ...flow.Task) *flow.Plan {
 // bundle is one scheduler on a database of its own, with a tenant.
 type bundle struct {
 	t      *testing.T
+	change []func(*scheduler.Config)
 	ctx    context.Context
 	pool   *pgxpool.Pool
 	bus    *bus.NATS
@@ -75,9 +76,9 @@ type bundle struct {
 	stop   func()
 }
 
-func setup(t *testing.T) *bundle {
+func setup(t *testing.T, change ...func(*scheduler.Config)) *bundle {
 	t.Helper()
-	b := &bundle{t: t, pool: testkit.Database(t), bus: testkit.Bus(t)}
+	b := &bundle{t: t, change: change, pool: testkit.Database(t), bus: testkit.Bus(t)}
 	b.plans = workflows{
 		"single": plan(t, 1, "single", flow.Task{Name: "only", Retry: flow.Retry{Max: 2, Initial: time.Millisecond, Factor: 1, MaxBackoff: time.Millisecond}}),
 		"chain":  plan(t, 2, "chain", flow.Task{Name: "a"}, flow.Task{Name: "b", Parents: []string{"a"}}, flow.Task{Name: "c", Parents: []string{"b"}}),
@@ -99,9 +100,13 @@ func setup(t *testing.T) *bundle {
 // start runs a scheduler until stop, or the test's end.
 func (b *bundle) start() {
 	b.t.Helper()
-	svc, err := scheduler.New(scheduler.Config{
+	cfg := scheduler.Config{
 		Pool: b.pool, Bus: b.bus, Workflows: b.plans, Log: testkit.Logger(b.t), Instance: flow.ID(uuid.New()), Engine: engine.Config{Hold: 1000},
-	})
+	}
+	for _, f := range b.change {
+		f(&cfg)
+	}
+	svc, err := scheduler.New(cfg)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -231,6 +236,25 @@ func (b *bundle) count(table string) (n int) {
 		b.t.Fatal(err)
 	}
 	return n
+}
+
+// Who awaits hears something at once, and then of the end.
+func TestAwaitAnswersAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *scheduler.Config) { c.Beat = time.Hour })
+	id := b.trigger(scheduler.NewRun{Workflow: "single"})[0].ID
+	var heard []int
+	err := b.svc.Await(b.ctx, []flow.ID{id}, nil, func(views []*scheduler.RunView) error {
+		heard = append(heard, len(views))
+		if len(heard) > 1 {
+			return nil
+		}
+		_, err := b.svc.Cancel(b.ctx, id, "", nil)
+		return err
+	})
+	if err != nil || len(heard) != 2 || heard[0] != 0 || heard[1] != 1 {
+		t.Errorf("heard %v, %v; want nothing first, then the run", heard, err)
+	}
 }
 
 func TestSingleRunFromTriggerToResult(t *testing.T) {

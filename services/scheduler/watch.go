@@ -118,9 +118,10 @@ func (s *Service) TriggerAndAwait(ctx context.Context, run NewRun) (Triggered, *
 	return done[0], view, err
 }
 
-// await sends the runs that are final, and the others when they are. What has just been made is not read before it was said to have ended.
+// await sends the runs that are final, or nothing when none is, and the others when they are. What has just been made is not read before it was said to
+// have ended.
 func (s *Service) await(ctx context.Context, w *watcher, ids []flow.ID, send func([]*RunView) error) error {
-	left := make(map[flow.ID]bool, len(ids))
+	all, left := len(ids), make(map[flow.ID]bool, len(ids))
 	for _, id := range ids {
 		left[id] = true
 	}
@@ -128,9 +129,14 @@ func (s *Service) await(ctx context.Context, w *watcher, ids []flow.ID, send fun
 	if w.fresh {
 		ids = nil
 	}
-	for {
+	for first := true; ; first = false {
 		if err := s.sendFinal(ctx, ids, left, read, send); err != nil || len(left) == 0 {
 			return err
+		}
+		if first && len(left) == all {
+			if err := send(nil); err != nil {
+				return err
+			}
 		}
 		said, err := s.pause(ctx, w, send)
 		if err != nil {

@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -15,6 +16,7 @@ type Statistics struct {
 	inside   *pgx.Conn // in the measured database, for its tables' counts
 	outside  *pgx.Conn // elsewhere in the cluster, so that waiting is not measured
 	database string
+	settle   time.Duration
 }
 
 // Counts are sums since some beginning.
@@ -29,13 +31,13 @@ type Counts struct {
 const Quiet = "set pg_stat_statements.track = 'none'"
 
 // Open connects as a superuser to the database to be measured and to another one of the same cluster, where it makes the extensions in a schema of
-// their own. The caller calls Close.
-func Open(ctx context.Context, measured, other string) (*Statistics, error) {
+// their own. settle is how long Settled waits, 0 for as long as it takes. The caller calls Close.
+func Open(ctx context.Context, measured, other string, settle time.Duration) (*Statistics, error) {
 	inside, err := pgx.Connect(ctx, measured)
 	if err != nil {
 		return nil, err
 	}
-	s := &Statistics{inside: inside, database: inside.Config().Database}
+	s := &Statistics{inside: inside, database: inside.Config().Database, settle: cmp.Or(settle, settled)}
 	if s.outside, err = pgx.Connect(ctx, other); err != nil {
 		s.Close(ctx)
 		return nil, err
@@ -83,9 +85,9 @@ func (s *Statistics) Read(ctx context.Context) (c Counts, err error) {
 // settled is how long after its last transaction a backend has passed all its counts on: an idle one does so after ten seconds.
 const settled = 11 * time.Second
 
-// Settled reads the counts once everything that ended before an instant is in them.
+// Settled reads the counts once everything that ended before an instant is in them, unless less time was given for it.
 func (s *Statistics) Settled(ctx context.Context, end time.Time) (Counts, error) {
-	timer := time.NewTimer(time.Until(end.Add(settled)))
+	timer := time.NewTimer(time.Until(end.Add(s.settle)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

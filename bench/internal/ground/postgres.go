@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,16 +28,17 @@ type Postgres struct {
 	made   []string
 }
 
-// StartPostgres starts a Postgres in folder, or uses the one at address when that is not empty; its role needs CREATEDB, CREATEROLE and, for the costs
-// of noop_bulk, superuser's rights.
-func StartPostgres(ctx context.Context, folder, address string, log *slog.Logger) (*Postgres, error) {
+// StartPostgres starts a Postgres in folder with further settings, or uses the one at address when that is not empty; its role needs CREATEDB, CREATEROLE
+// and, for the costs of noop_bulk, superuser's rights.
+func StartPostgres(ctx context.Context, folder, address string, further map[string]string, log *slog.Logger) (*Postgres, error) {
+	settings := map[string]string{
+		"shared_preload_libraries": "pg_stat_statements", "max_connections": "200",
+		// The WAL of a turn is read after it: a checkpoint meanwhile must not remove it.
+		"wal_keep_size": "4GB",
+	}
+	maps.Copy(settings, further)
 	server, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{
-		DatabaseURL: address, DataRoot: filepath.Join(folder, "postgres"), TemplateRoot: templateRoot(), Log: log,
-		Settings: map[string]string{
-			"shared_preload_libraries": "pg_stat_statements", "max_connections": "200",
-			// The WAL of a turn is read after it: a checkpoint meanwhile must not remove it.
-			"wal_keep_size": "4GB",
-		},
+		DatabaseURL: address, DataRoot: filepath.Join(folder, "postgres"), TemplateRoot: templateRoot(), Log: log, Settings: settings,
 	})
 	if err != nil {
 		return nil, err

@@ -21,6 +21,8 @@ func Spend(ctx context.Context, cfg Config) (spent Spent, err error) {
 	if cfg, _, err = cfg.prepare(); err != nil {
 		return spent, err
 	}
+	// It comes once a minute and writes WAL: on a slow machine a turn would be charged for it.
+	cfg.postgres = map[string]string{"autovacuum": "off"}
 	g, err := openGround(ctx, cfg)
 	if err != nil {
 		return spent, err

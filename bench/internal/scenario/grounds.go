@@ -32,13 +32,16 @@ type grounds struct {
 }
 
 func openGround(ctx context.Context, cfg Config) (*grounds, error) {
-	cfg.Log.Info("building the server, starting Postgres", "folder", cfg.Folder)
-	g := &grounds{cfg: cfg, log: cfg.Log, programs: ground.Programs{Roles: cfg.Roles}}
+	g := &grounds{cfg: cfg, log: cfg.Log, programs: ground.Programs{Server: cfg.Server, Roles: cfg.Roles}}
 	var err error
-	if g.programs.Server, err = ground.Build(ctx, cfg.Folder, cfg.Profiles != ""); err != nil {
-		return nil, err
+	if cfg.Server == "" {
+		cfg.Log.Info("building the server", "folder", cfg.Folder)
+		if g.programs.Server, err = ground.Build(ctx, cfg.Folder, cfg.Profiles != ""); err != nil {
+			return nil, err
+		}
 	}
-	if g.postgres, err = ground.StartPostgres(ctx, cfg.Folder, cfg.DatabaseURL, cfg.Log); err != nil {
+	cfg.Log.Info("starting Postgres", "folder", cfg.Folder)
+	if g.postgres, err = ground.StartPostgres(ctx, cfg.Folder, cfg.DatabaseURL, cfg.postgres, cfg.Log); err != nil {
 		return nil, err
 	}
 	if g.settings, err = g.postgres.Describe(ctx); err != nil {
@@ -182,7 +185,7 @@ func (b *bench) openStatistics(ctx context.Context) error {
 		return err
 	}
 	b.closers = append(b.closers, func() error { return b.watch.Close(context.WithoutCancel(ctx)) })
-	if b.statistics, err = cost.Open(ctx, admin, b.grounds.postgres.Maintenance()); err != nil {
+	if b.statistics, err = cost.Open(ctx, admin, b.grounds.postgres.Maintenance(), b.cfg.Settle); err != nil {
 		b.log.Warn("the costs are left out, since Postgres lacks what they are read from", "error", err)
 		b.statistics = nil
 		return nil

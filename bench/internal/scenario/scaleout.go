@@ -51,12 +51,12 @@ func (s *scaleout) end() error {
 }
 
 func (c *crowd) open(ctx context.Context, processes int) error {
-	const spare = 4 // times as many tenants as are used, so that every process owns enough of them
+	const spare, fewest = 4, 24 // times as many tenants as are used, so that every process owns enough of them
 	servers := make([]ground.ServerConfig, processes)
 	for i := range servers {
 		servers[i].Name = "server-" + strconv.Itoa(i+1)
 	}
-	if err := c.startInstall(ctx, shape{servers: servers, tenants: spare * c.cfg.Sizes.Tenants, workers: -1}); err != nil {
+	if err := c.startInstall(ctx, shape{servers: servers, tenants: max(fewest, spare*c.cfg.Sizes.Tenants), workers: -1}); err != nil {
 		return err
 	}
 	err := c.await(ctx, "the processes to share the shards",

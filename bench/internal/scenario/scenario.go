@@ -35,6 +35,12 @@ type Config struct {
 	Attach func(ending string, content []byte) error
 	// Roles is the program that plays workers and clients. Default: the one that runs.
 	Roles string
+	// Server is the server's program. Default: it is built, with a profiler when there are to be profiles.
+	Server string
+	// postgres are further settings of the bench's own Postgres.
+	postgres map[string]string
+	// Settle is how long after the end of a turn Postgres's counts are read for its costs. Default 11 s, by when all backends have passed them on.
+	Settle time.Duration
 }
 
 // Result is a scenario's line, with what stands behind it.
@@ -82,6 +88,10 @@ var scenarios = []scenario{
 	{
 		name: "noop_single", unit: "tasks/s", better: figures.Higher, tenon: (*bench).tenonSingle, river: (*bench).riverSingle, echo: (*bench).echo,
 		goals: []figures.Goal{{Figure: "ratio_echo", Bound: 0.6}},
+	},
+	{
+		name: "noop_single_sdk", unit: "tasks/s", better: figures.Higher, later: true, tenon: (*bench).tenonGathered, echo: (*bench).echo,
+		goals: []figures.Goal{{Figure: "ratio_echo", Bound: 0.8}},
 	},
 	{
 		name: "latency_start", unit: "ms", better: figures.Lower, tenon: (*bench).tenonStart, river: (*bench).riverStart, floor: (*bench).floorStart,

@@ -4,9 +4,9 @@ import "time"
 
 // Sizes say how much is measured in a turn.
 type Sizes struct {
-	// Bulk and Single are the tasks of noop_bulk and noop_single. Defaults 60,000 and 10,000.
+	// Bulk and Single are the tasks of noop_bulk, and of noop_single and noop_single_sdk. Defaults 60,000 and 10,000.
 	Bulk, Single int
-	// Echo is the calls of the echo beside noop_single. Default 10,000.
+	// Echo is the calls of the echo beside both of the latter. Default 10,000.
 	Echo int
 	// InFlight is how many single calls are under way at a time. Default 50.
 	InFlight int

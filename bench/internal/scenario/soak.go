@@ -144,17 +144,19 @@ func (s *soak) run(ctx context.Context) error {
 	return s.check(ctx)
 }
 
-// watchFor samples for a while.
+// watchFor samples for a while, and once when none of it is left, because the phase before took longer than it should.
 func (s *soak) watchFor(ctx context.Context, d time.Duration) error {
-	for end := time.Now().Add(d); time.Now().Before(end); {
+	for end := time.Now().Add(d); ; {
 		if err := pause(ctx, min(s.every, max(0, time.Until(end)))); err != nil {
 			return err
 		}
 		if err := s.sample(ctx); err != nil {
 			return err
 		}
+		if !time.Now().Before(end) {
+			return nil
+		}
 	}
-	return nil
 }
 
 // pinSnapshot keeps a transaction open that has seen the store as it is now: nothing that dies from here on can be cleaned up.

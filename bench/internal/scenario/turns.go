@@ -46,6 +46,15 @@ func (b *bench) tenonBulk(ctx context.Context) (figures.Turn, error) {
 }
 
 func (b *bench) tenonSingle(ctx context.Context) (figures.Turn, error) {
+	return b.singly(ctx, b.client.Single)
+}
+
+func (b *bench) tenonGathered(ctx context.Context) (figures.Turn, error) {
+	return b.singly(ctx, b.client.Gathered)
+}
+
+// singly takes a turn of runs that are triggered one by one, several at a time.
+func (b *bench) singly(ctx context.Context, trigger func(context.Context, tenonside.Order) (tenonside.Done, error)) (figures.Turn, error) {
 	o, err := b.order(ctx, tenonside.Noop, b.cfg.Sizes.Single)
 	if err != nil {
 		return figures.Turn{}, err
@@ -55,7 +64,7 @@ func (b *bench) tenonSingle(ctx context.Context) (figures.Turn, error) {
 	if err != nil {
 		return figures.Turn{}, err
 	}
-	done, err := b.client.Single(ctx, o)
+	done, err := trigger(ctx, o)
 	if err != nil {
 		return figures.Turn{}, err
 	}

@@ -1557,7 +1557,7 @@ func (x *AwaitRunsRequest) GetParent() *ParentAssignment {
 
 type AwaitRunsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Final runs, without inputs. Empty in a beat that keeps the stream open.
+	// Final runs, without inputs. Empty at the beginning, when none is final yet, and in a beat that keeps the stream open.
 	Runs          []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -40,12 +40,6 @@ func (h runs) TriggerBulk(_ context.Context, req *runsv1.TriggerBulkRequest) (*r
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	h.s.seen.Bulks = append(h.s.seen.Bulks, len(req.GetRuns()))
-	for i, n := range req.GetRuns() {
-		if n.GetPriority() > 9 {
-			// As the validation of the real server does: one bad field refuses the call.
-			return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("runs[%d].priority: must be at most 9", i))
-		}
-	}
 	res := &runsv1.TriggerBulkResponse{}
 	for _, n := range req.GetRuns() {
 		h.s.seen.Triggers = append(h.s.seen.Triggers, n)
@@ -81,18 +75,28 @@ func (h runs) AwaitRuns(ctx context.Context, req *runsv1.AwaitRunsRequest, out *
 	s := h.s
 	s.mu.Lock()
 	s.seen.Awaits = append(s.seen.Awaits, req)
+	for _, id := range req.GetRunIds() {
+		if s.seen.Runs[id] == nil {
+			s.mu.Unlock()
+			return connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no run %s", id))
+		}
+	}
 	st := s.stepOf(req.GetParent().GetAssignmentId())
 	if st != nil {
 		st.waiting++
 		s.assign()
 	}
+	s.seen.Awaiting++
+	s.change()
 	s.mu.Unlock()
 	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if st != nil {
-			s.mu.Lock()
 			st.waiting = max(0, st.waiting-1)
-			s.mu.Unlock()
 		}
+		s.seen.Awaiting--
+		s.change()
 	}()
 	left := slices.Clone(req.GetRunIds())
 	for len(left) > 0 {

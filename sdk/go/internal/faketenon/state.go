@@ -18,6 +18,7 @@ type Seen struct {
 	Bulks    []int                         // items of each TriggerBulk, in order
 	Triggers []*runsv1.NewRun              // as they came, resends included
 	Awaits   []*runsv1.AwaitRunsRequest    // in order
+	Awaiting int                           // streams of AwaitRuns that are open
 	Batches  [][]*workersv1.Report         // of each Report, in order
 	Listens  []*workersv1.ListenRequest    // in order
 	Beats    []*workersv1.HeartbeatRequest // in order
@@ -80,6 +81,9 @@ func (s *Server) admit(n *runsv1.NewRun) *runsv1.TriggerResult {
 	spec := s.seen.Specs[n.GetWorkflow()]
 	if spec == nil {
 		return &runsv1.TriggerResult{Error: &runsv1.ItemError{Code: "not_found", Reason: "UNKNOWN_WORKFLOW", Message: "there is no workflow " + n.GetWorkflow()}}
+	}
+	if n.GetPriority() > 9 {
+		return &runsv1.TriggerResult{Error: &runsv1.ItemError{Code: "invalid_argument", Message: "must be at most 9", Field: "priority"}}
 	}
 	key := n.GetRunId()
 	if p := n.GetParent(); p != nil {

@@ -83,7 +83,7 @@ type RunServiceClient interface {
 	TriggerBulk(context.Context, *v1.TriggerBulkRequest) (*v1.TriggerBulkResponse, error)
 	// TriggerAndWait starts a run and answers when it is final, or with DeadlineExceeded when the call's deadline passes (the run goes on).
 	TriggerAndWait(context.Context, *v1.TriggerAndWaitRequest) (*v1.TriggerAndWaitResponse, error)
-	// AwaitRuns sends each of the runs once, when it is final, and ends after the last.
+	// AwaitRuns sends each of the runs once, when it is final, and ends after the last. It sends something at once: those that are final, or nothing.
 	// A worker passes the assignment that waits: its slot serves other tasks meanwhile, and the stream goes on once the task has a slot again.
 	AwaitRuns(context.Context, *v1.AwaitRunsRequest) (*connect.ServerStreamForClient[v1.AwaitRunsResponse], error)
 	// GetRun reads a run with its tasks.
@@ -426,7 +426,7 @@ type RunServiceHandler interface {
 	TriggerBulk(context.Context, *v1.TriggerBulkRequest) (*v1.TriggerBulkResponse, error)
 	// TriggerAndWait starts a run and answers when it is final, or with DeadlineExceeded when the call's deadline passes (the run goes on).
 	TriggerAndWait(context.Context, *v1.TriggerAndWaitRequest) (*v1.TriggerAndWaitResponse, error)
-	// AwaitRuns sends each of the runs once, when it is final, and ends after the last.
+	// AwaitRuns sends each of the runs once, when it is final, and ends after the last. It sends something at once: those that are final, or nothing.
 	// A worker passes the assignment that waits: its slot serves other tasks meanwhile, and the stream goes on once the task has a slot again.
 	AwaitRuns(context.Context, *v1.AwaitRunsRequest, *connect.ServerStream[v1.AwaitRunsResponse]) error
 	// GetRun reads a run with its tasks.
