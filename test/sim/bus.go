@@ -251,7 +251,7 @@ func (t *try) arrive(data []byte) {
 
 // end takes a try's answer, or tries again.
 func (t *try) end(data []byte, err error) {
-	if t.over {
+	if t.over || t.from != nil && t.life != t.from.life { // who called has died; what stands in its place knows nothing of it
 		return
 	}
 	t.over = true
