@@ -23,8 +23,8 @@ type Filter struct {
 	CreatedBefore time.Time
 	Parent        flow.ID
 	Labels        map[string]string // all of them
-	From, Until   flow.ID // ids from the first on and before the second
-	Before        flow.ID // from the page token: only ids below
+	From, Until   flow.ID           // ids from the first on and before the second
+	Before        flow.ID           // from the page token: only ids below
 	PageSize      int
 }
 
