@@ -155,7 +155,7 @@ func pairsText(labels map[string]string) string {
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
 		out = append(out, show.OneLine(key+"="+labels[key]))
 	}
-	return strings.Join(out, ", ")
+	return strings.Join(out, "  ")
 }
 
 // readIn reads standard input to its end, or until ctx ends.

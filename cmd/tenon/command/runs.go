@@ -39,7 +39,7 @@ func (f *filters) flags(c *cli, cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.since, "since", "", "only runs made at or after this: 2h, 7d, 2026-11-25, RFC 3339")
 	cmd.Flags().StringVar(&f.until, "until", "", "only runs made before this")
 	cmd.Flags().StringVar(&f.parent, "parent", "", "only children of this run")
-	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "only runs with this label, as key=value; given several times, with all of them")
+	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "only runs that carry the label `key=value`; given several times, all of the labels")
 	cmd.Flags().StringVar(&f.prefix, "id", "", "only runs whose id begins so, with or without run_")
 	must(cmd.RegisterFlagCompletionFunc("workflow", c.completeWorkflowFlag))
 	must(cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(words(runStatuses), cobra.ShellCompDirectiveNoFileComp)))

@@ -23,7 +23,7 @@ the run as a line of JSON.`,
   tenon runs tail --workflow order -o json | jq -r 'select(.status == "RUN_STATUS_FAILED") | .id'`,
 	}, func(ctx context.Context, _ []string) error { return c.tail(ctx, workflow, labels) })
 	cmd.Flags().StringVar(&workflow, "workflow", "", "only runs of this workflow")
-	cmd.Flags().StringArrayVar(&labels, "label", nil, "only runs with this label, as key=value; given several times, with all of them")
+	cmd.Flags().StringArrayVar(&labels, "label", nil, "only runs that carry the label `key=value`; given several times, all of the labels")
 	must(cmd.RegisterFlagCompletionFunc("workflow", c.completeWorkflowFlag))
 	return cmd
 }

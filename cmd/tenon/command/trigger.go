@@ -37,7 +37,7 @@ so it starts one run. Give --run-id to start one run however often the command i
 	cmd.Flags().IntVar(&o.priority, "priority", unset, "0 to 9, 9 most urgent; default: the workflow's")
 	cmd.Flags().IntVar(&o.version, "workflow-version", 0, "version of the workflow; default: the newest")
 	cmd.Flags().StringVar(&o.runID, "run-id", "", "id of the run to start: run_ over a UUIDv7 made within the last 24 hours; default: a new one")
-	cmd.Flags().StringArrayVar(&o.labels, "label", nil, "label of the run, as key=value; may be given up to 16 times. No secrets: all who read runs see them")
+	cmd.Flags().StringArrayVar(&o.labels, "label", nil, "label of the run as `key=value`, up to 16 times; no secrets, since all who may read runs see it")
 	cmd.Flags().BoolVar(&o.wait, "wait", false, "wait for the run's end and write its output")
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "watch the run to its end, as tenon runs watch does")
 	cmd.ValidArgsFunction = c.completeWorkflows
