@@ -288,3 +288,23 @@ func TestPagesOfLabelledRuns(t *testing.T) {
 		}
 	})
 }
+
+func TestLabelsGoWithTheirPartition(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.trigger(scheduler.NewRun{Workflow: "single", Labels: labels{"env": "prod"}})
+	drop := func(before time.Time) {
+		t.Helper()
+		const width = 3 * 24 * time.Hour // of the class standard
+		if _, err := b.pool.Exec(b.ctx, "SELECT drop_partitions(2::smallint, $1, $2)", before.UnixMilli(), width.Milliseconds()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if drop(time.Now()); b.count("run_labels") != 1 {
+		t.Error("the label of a run within its retention is gone")
+	}
+	const aMonth = 30 * 24 * time.Hour
+	if drop(time.Now().Add(aMonth)); b.count("run_labels") != 0 {
+		t.Error("the label is kept beyond its run's retention")
+	}
+}
