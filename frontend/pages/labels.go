@@ -2,7 +2,6 @@ package pages
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -33,15 +32,6 @@ func LabelLines(text string) (lines []string) {
 	return lines
 }
 
-// labelTexts are a run's labels as people write them.
-func labelTexts(labels map[string]string) []string {
-	out := make([]string, 0, len(labels))
-	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		out = append(out, key+"="+labels[key])
-	}
-	return out
-}
-
 // Labelled is the filter for all runs with one label, from the newest on.
 func Labelled(label string) Filter { return Filter{Labels: []string{label}} }
 
@@ -49,12 +39,4 @@ func Labelled(label string) Filter { return Filter{Labels: []string{label}} }
 func (f Filter) without(label string) Filter {
 	f.Labels = slices.DeleteFunc(slices.Clone(f.Labels), func(one string) bool { return one == label })
 	return f.At("")
-}
-
-// fewLabels are the labels that a line of a list has room for, and how many it has not.
-func fewLabels(labels map[string]string) (shown []string, more int) {
-	const room = 2
-	all := labelTexts(labels)
-	shown = all[:min(room, len(all))]
-	return shown, len(all) - len(shown)
 }
