@@ -45,6 +45,11 @@ func acts() map[string]act {
 			url.Values{"workflow": {"greet"}, "input": {`{"n": 1}`}, "priority": {"9"}},
 			&runsv1.TriggerRequest{Run: &runsv1.NewRun{Workflow: "greet", InputJson: `{"n": 1}`, Priority: &urgent}}, "/t/acme/runs/run_new",
 		},
+		"trigger labels": {
+			"/t/acme/trigger",
+			url.Values{"workflow": {"greet"}, "labels": {" env=prod\r\n\r\nnote=a=b, c \r\n"}},
+			&runsv1.TriggerRequest{Run: &runsv1.NewRun{Workflow: "greet", Labels: map[string]string{"env": "prod", "note": "a=b, c"}}}, "/t/acme/runs/run_new",
+		},
 		"trigger fields": {
 			"/t/acme/trigger",
 			url.Values{"workflow": {"order"}, "field.id": {"A1"}},

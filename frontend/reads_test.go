@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -34,6 +35,32 @@ func TestFiltersStayInTheAddress(t *testing.T) {
 	wantText(t, bad, "there is no run status “sleepy”")
 	b.api.runs, b.api.next = nil, ""
 	wantText(t, b.get("/t/acme/runs?workflow=other"), "No runs match")
+}
+
+func TestLabelsStayInTheAddress(t *testing.T) {
+	b := setup(t, false)
+	b.signIn()
+	b.api.runs, b.api.next = []*runsv1.Run{failedRun()}, "older"
+	page := b.get("/t/acme/runs?workflow=index&label=env%3Dprod&label=note%3D%3Cb%3E&label=+&label=env%3Dprod&page_token=p2")
+	wantStatus(t, page, http.StatusOK)
+	wantText(t, page, `<input type="hidden" name="label" value="env=prod">`, "note=&lt;b&gt;", "label=env%3Dprod&amp;label=note%3D%3Cb%3E&amp;page_token=older&amp;workflow=index",
+		`href="/t/acme/runs?label=note%3D%3Cb%3E&amp;workflow=index" aria-label="Without the label env=prod"`)
+	if got := b.api.listed[len(b.api.listed)-1].GetLabels(); !maps.Equal(got, map[string]string{"env": "prod", "note": "<b>"}) {
+		t.Errorf("the API was asked for the labels %v", got)
+	}
+	if strings.Contains(page.Body.String(), "1,234") {
+		t.Error("counts that are not of the labels are shown beside them")
+	}
+	for label, said := range map[string]string{"prod": "“prod” is no label", "%3Dprod": "is no label", "env%3Da&label=env%3Db": "a run has one value for “env”"} {
+		bad := b.get("/t/acme/runs?label=" + label)
+		wantStatus(t, bad, http.StatusBadRequest)
+		wantText(t, bad, said)
+	}
+	b.api.runs, b.api.listed = nil, nil
+	wantText(t, b.get("/t/acme/runs?label=env%3Dprod"), "Look further back", "page_token=older")
+	if calls := len(b.api.listed); calls < 2 || b.api.listed[1].GetPageToken() != "older" {
+		t.Errorf("the list was asked for %d times although more may follow", calls)
+	}
 }
 
 func TestRunPage(t *testing.T) {

@@ -31,7 +31,7 @@ func (s *site) showRuns(w http.ResponseWriter, r *http.Request, v visitor) {
 		err = s.readRuns(v.call(r), &view)
 	}
 	if err == nil {
-		view.Stats, err = s.runStats(v.call(r), view.Filter)
+		err = s.countRuns(v.call(r), &view)
 	}
 	status := http.StatusOK
 	if err != nil {
@@ -48,14 +48,28 @@ func runFilter(r *http.Request) pages.Filter {
 	asked := r.URL.Query()
 	return pages.Filter{
 		Status: asked.Get("status"), Workflow: asked.Get("workflow"), Range: asked.Get("range"), ID: strings.TrimSpace(asked.Get("id")),
-		Parent: asked.Get("parent"), Page: asked.Get("page_token"),
+		Parent: asked.Get("parent"), Page: asked.Get("page_token"), Labels: chosenLabels(asked["label"]),
 	}
+}
+
+// chosenLabels are the labels of an address, each once: the form that adds one sends an empty text when it adds none.
+func chosenLabels(asked []string) (labels []string) {
+	for _, label := range asked {
+		if label = strings.TrimSpace(label); label != "" && !slices.Contains(labels, label) {
+			labels = append(labels, label)
+		}
+	}
+	return labels
 }
 
 // readRuns reads the page of the list that the filter names.
 func (s *site) readRuns(ctx context.Context, view *pages.RunsView) error {
 	f := view.Filter
-	req := &runsv1.ListRunsRequest{PageSize: runsPerPage, PageToken: f.Page, Workflow: f.Workflow, ParentRunId: f.Parent, IdPrefix: f.ID}
+	labels, err := pages.ParseLabels(f.Labels)
+	if err != nil {
+		return connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	req := &runsv1.ListRunsRequest{PageSize: runsPerPage, PageToken: f.Page, Workflow: f.Workflow, ParentRunId: f.Parent, IdPrefix: f.ID, Labels: labels}
 	if f.Status != "" {
 		status, ok := pages.ParseRunStatus(f.Status)
 		if !ok {
@@ -66,12 +80,27 @@ func (s *site) readRuns(ctx context.Context, view *pages.RunsView) error {
 	if since := f.Since(view.Now); !since.IsZero() {
 		req.CreatedAfter = timestamppb.New(since)
 	}
-	list, err := s.runs.ListRuns(ctx, req)
-	if err != nil {
-		return err
+	const calls = 5 // one looks through a part of many runs, and may find nothing there
+	for range calls {
+		list, err := s.runs.ListRuns(ctx, req)
+		if err != nil {
+			return err
+		}
+		view.Runs, view.Next = list.GetRuns(), list.GetNextPageToken()
+		if len(view.Runs) > 0 || view.Next == "" {
+			break
+		}
+		req.PageToken = view.Next
 	}
-	view.Runs, view.Next = list.GetRuns(), list.GetNextPageToken()
 	return nil
+}
+
+// countRuns counts runs beside the list, unless it is narrowed to labels: nobody counts by these.
+func (s *site) countRuns(ctx context.Context, view *pages.RunsView) (err error) {
+	if len(view.Filter.Labels) == 0 {
+		view.Stats, err = s.runStats(ctx, view.Filter)
+	}
+	return err
 }
 
 // runStats counts runs over the filter's window, in about as many steps as the picture has bars.
@@ -91,7 +120,11 @@ func (s *site) followRuns(r *http.Request, v visitor, out *stream) error {
 	filter.Page = ""
 	ctx, cancel := context.WithCancel(v.call(r))
 	defer cancel()
-	watch, err := s.runs.WatchRuns(ctx, &runsv1.WatchRunsRequest{Workflow: filter.Workflow})
+	labels, err := pages.ParseLabels(filter.Labels)
+	if err != nil {
+		return connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	watch, err := s.runs.WatchRuns(ctx, &runsv1.WatchRunsRequest{Workflow: filter.Workflow, Labels: labels})
 	if err != nil {
 		return err
 	}
@@ -100,8 +133,7 @@ func (s *site) followRuns(r *http.Request, v visitor, out *stream) error {
 		if err := s.readRuns(v.call(r), &view); err != nil {
 			return err
 		}
-		var err error
-		if view.Stats, err = s.runStats(v.call(r), filter); err != nil {
+		if err := s.countRuns(v.call(r), &view); err != nil {
 			return err
 		}
 		return out.show(ctx, pages.RunList(v.shell, view))

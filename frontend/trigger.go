@@ -41,7 +41,7 @@ func (s *site) fillTrigger(r *http.Request, v visitor, name string, form *pages.
 
 func (s *site) trigger(w http.ResponseWriter, r *http.Request, v visitor) {
 	v.shell.Section = "runs"
-	form := pages.TriggerForm{Input: r.PostForm.Get("input"), Priority: r.PostForm.Get("priority")}
+	form := pages.TriggerForm{Input: r.PostForm.Get("input"), Priority: r.PostForm.Get("priority"), Labels: r.PostForm.Get("labels")}
 	if err := s.fillTrigger(r, v, r.PostForm.Get("workflow"), &form); err != nil {
 		s.fail(w, r, v, err)
 		return
@@ -69,7 +69,11 @@ func (s *site) triggerForm(r *http.Request, v visitor, form pages.TriggerForm) (
 	if form.Workflow == nil {
 		return "", connect.NewError(connect.CodeInvalidArgument, errors.New("choose a workflow first"))
 	}
-	run := &runsv1.NewRun{Workflow: form.Workflow.GetName(), InputJson: form.Input}
+	labels, err := pages.ParseLabels(pages.LabelLines(form.Labels))
+	if err != nil {
+		return "", connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	run := &runsv1.NewRun{Workflow: form.Workflow.GetName(), InputJson: form.Input, Labels: labels}
 	if form.Input == "" && len(form.Fields) > 0 {
 		input, err := pages.Compose(form.Fields, r.PostForm.Get)
 		if err != nil {

@@ -204,8 +204,8 @@ func (q *Queries) InsertChildRuns(ctx context.Context, arg InsertChildRunsParams
 }
 
 const insertLive = `-- name: InsertLive :execrows
-INSERT INTO live (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
-SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.workflow_version, r.state, r.generation, r.attempt, r.lost, r.priority, r.lane, r.rank, r.due_at, r.deadline_at, r.created_at, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.worker_session, r.stop_reason, r.request_hash, r.parent_run_id, r.parent_task_no, r.parent_generation, r.child_key, r.child_runs, r.traceparent, r.input, r.input_ref, r.output, r.output_ref, r.error, r.revision FROM unnest(
+INSERT INTO live (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels)
+SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.workflow_version, r.state, r.generation, r.attempt, r.lost, r.priority, r.lane, r.rank, r.due_at, r.deadline_at, r.created_at, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.worker_session, r.stop_reason, r.request_hash, r.parent_run_id, r.parent_task_no, r.parent_generation, r.child_key, r.child_runs, r.traceparent, r.input, r.input_ref, r.output, r.output_ref, r.error, r.revision, r.labels FROM unnest(
   $1::bigint[],
   $2::uuid[],
   $3::smallint[],
@@ -242,8 +242,9 @@ SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.wor
   $34::bytea[],
   $35::uuid[],
   $36::bytea[],
-  $37::bigint[]
-) AS r (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
+  $37::bigint[],
+  $38::bytea[]
+) AS r (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels)
 `
 
 type InsertLiveParams struct {
@@ -284,8 +285,10 @@ type InsertLiveParams struct {
 	OutputRefs        []flow.ID
 	Errors            [][]byte
 	Revisions         []int64
+	Labels            [][]byte
 }
 
+// labels is NULL as a whole where no row has any.
 func (q *Queries) InsertLive(ctx context.Context, arg InsertLiveParams) (int64, error) {
 	result, err := q.db.Exec(ctx, insertLive,
 		arg.TenantIds,
@@ -325,6 +328,7 @@ func (q *Queries) InsertLive(ctx context.Context, arg InsertLiveParams) (int64, 
 		arg.OutputRefs,
 		arg.Errors,
 		arg.Revisions,
+		arg.Labels,
 	)
 	if err != nil {
 		return 0, err
@@ -394,6 +398,31 @@ func (q *Queries) InsertQueued(ctx context.Context, arg InsertQueuedParams) (int
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const insertRunLabels = `-- name: InsertRunLabels :exec
+INSERT INTO run_labels (tenant_id, class, key, value, run_id)
+SELECT r.tenant_id, r.class, r.key, r.value, r.run_id FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::uuid[]) AS r (tenant_id, class, key, value, run_id)
+ON CONFLICT DO NOTHING
+`
+
+type InsertRunLabelsParams struct {
+	TenantIds []int64
+	Classes   []int16
+	Keys      []string
+	Values    []string
+	RunIds    []flow.ID
+}
+
+func (q *Queries) InsertRunLabels(ctx context.Context, arg InsertRunLabelsParams) error {
+	_, err := q.db.Exec(ctx, insertRunLabels,
+		arg.TenantIds,
+		arg.Classes,
+		arg.Keys,
+		arg.Values,
+		arg.RunIds,
+	)
+	return err
 }
 
 const lockShards = `-- name: LockShards :exec

@@ -50,14 +50,14 @@ func (q *Queries) EnsurePartitions(ctx context.Context, arg EnsurePartitionsPara
 }
 
 const finishedRuns = `-- name: FinishedRuns :many
-SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision FROM unnest($1::uuid[]) AS k (run_id)
+SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision, h.labels FROM unnest($1::uuid[]) AS k (run_id)
 CROSS JOIN LATERAL (
-  SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM (
-    (SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class = 1 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
+  SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels FROM (
+    (SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class = 1 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
     UNION ALL
-    (SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class = 2 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
+    (SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class = 2 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
     UNION ALL
-    (SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class = 3 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
+    (SELECT tenant_id, class, run_id, generation, single, workflow_id, workflow_version, state, attempt, lost, priority, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels FROM history_runs WHERE history_runs.tenant_id = $2 AND history_runs.class = 3 AND history_runs.run_id = k.run_id ORDER BY generation DESC LIMIT 1)
   ) AS classes
   LIMIT 1
 ) AS h
@@ -111,6 +111,7 @@ func (q *Queries) FinishedRuns(ctx context.Context, arg FinishedRunsParams) ([]H
 			&i.OutputRef,
 			&i.Error,
 			&i.Revision,
+			&i.Labels,
 		); err != nil {
 			return nil, err
 		}
@@ -198,7 +199,7 @@ func (q *Queries) InsertPayload(ctx context.Context, arg InsertPayloadParams) er
 }
 
 const lanePage = `-- name: LanePage :many
-SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM live
+SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels FROM live
 WHERE tenant_id = $1 AND lane = $2 AND lane <> 0 AND rank >= $3 AND state = 'queued'
 ORDER BY rank LIMIT $4
 `
@@ -263,6 +264,7 @@ func (q *Queries) LanePage(ctx context.Context, arg LanePageParams) ([]Live, err
 			&i.OutputRef,
 			&i.Error,
 			&i.Revision,
+			&i.Labels,
 		); err != nil {
 			return nil, err
 		}
@@ -276,8 +278,8 @@ func (q *Queries) LanePage(ctx context.Context, arg LanePageParams) ([]Live, err
 
 const liveRuns = `-- name: LiveRuns :many
 
-SELECT l.tenant_id, l.run_id, l.task_no, l.single, l.class, l.workflow_id, l.workflow_version, l.state, l.generation, l.attempt, l.lost, l.priority, l.lane, l.rank, l.due_at, l.deadline_at, l.created_at, l.queued_at, l.started_at, l.ended_at, l.assignment_id, l.worker_id, l.worker_session, l.stop_reason, l.request_hash, l.parent_run_id, l.parent_task_no, l.parent_generation, l.child_key, l.child_runs, l.traceparent, l.input, l.input_ref, l.output, l.output_ref, l.error, l.revision FROM unnest($1::uuid[]) AS k (run_id)
-CROSS JOIN LATERAL (SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM live WHERE live.tenant_id = $2 AND live.run_id = k.run_id OFFSET 0) AS l
+SELECT l.tenant_id, l.run_id, l.task_no, l.single, l.class, l.workflow_id, l.workflow_version, l.state, l.generation, l.attempt, l.lost, l.priority, l.lane, l.rank, l.due_at, l.deadline_at, l.created_at, l.queued_at, l.started_at, l.ended_at, l.assignment_id, l.worker_id, l.worker_session, l.stop_reason, l.request_hash, l.parent_run_id, l.parent_task_no, l.parent_generation, l.child_key, l.child_runs, l.traceparent, l.input, l.input_ref, l.output, l.output_ref, l.error, l.revision, l.labels FROM unnest($1::uuid[]) AS k (run_id)
+CROSS JOIN LATERAL (SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels FROM live WHERE live.tenant_id = $2 AND live.run_id = k.run_id OFFSET 0) AS l
 ORDER BY l.run_id, l.task_no
 `
 
@@ -335,6 +337,7 @@ func (q *Queries) LiveRuns(ctx context.Context, arg LiveRunsParams) ([]Live, err
 			&i.OutputRef,
 			&i.Error,
 			&i.Revision,
+			&i.Labels,
 		); err != nil {
 			return nil, err
 		}

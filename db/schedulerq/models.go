@@ -64,6 +64,7 @@ type HistoryRun struct {
 	OutputRef        flow.ID
 	Error            []byte
 	Revision         int64
+	Labels           []byte
 }
 
 type HistoryTask struct {
@@ -137,6 +138,7 @@ type Live struct {
 	OutputRef        flow.ID
 	Error            []byte
 	Revision         int64
+	Labels           []byte
 }
 
 type Log struct {
@@ -184,6 +186,14 @@ type RunCount struct {
 	Minute     int64
 	Runs       int64
 	Slot       int16
+}
+
+type RunLabel struct {
+	TenantID int64
+	Class    int16
+	Key      string
+	Value    string
+	RunID    flow.ID
 }
 
 type Shard struct {

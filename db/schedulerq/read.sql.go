@@ -150,6 +150,53 @@ func (q *Queries) GetPayload(ctx context.Context, arg GetPayloadParams) ([]byte,
 	return body, err
 }
 
+const labelledIDs = `-- name: LabelledIDs :many
+SELECT r.run_id FROM unnest('{1,2,3}'::smallint[]) AS c (class)
+CROSS JOIN LATERAL (
+  SELECT h.run_id FROM run_labels h
+  WHERE h.tenant_id = $1 AND h.class = c.class AND h.key = $2 AND h.value = $3 AND h.run_id < $4 AND h.run_id >= $5
+  ORDER BY h.run_id DESC LIMIT $6
+) AS r
+ORDER BY r.run_id DESC LIMIT $6
+`
+
+type LabelledIDsParams struct {
+	TenantID int64
+	Key      string
+	Value    string
+	BeforeID flow.ID
+	FromID   flow.ID
+	PageSize int32
+}
+
+// The runs that carry a label, newest first.
+func (q *Queries) LabelledIDs(ctx context.Context, arg LabelledIDsParams) ([]flow.ID, error) {
+	rows, err := q.db.Query(ctx, labelledIDs,
+		arg.TenantID,
+		arg.Key,
+		arg.Value,
+		arg.BeforeID,
+		arg.FromID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []flow.ID{}
+	for rows.Next() {
+		var run_id flow.ID
+		if err := rows.Scan(&run_id); err != nil {
+			return nil, err
+		}
+		items = append(items, run_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listAttempts = `-- name: ListAttempts :many
 SELECT tenant_id, class, run_id, generation, task_no, ended_at, attempt, outcome, assignment_id, worker_id, started_at, error FROM attempts
 WHERE tenant_id = $1 AND class = $2 AND run_id = $3 AND (ended_at, assignment_id) > ($4, $5::uuid)
@@ -207,11 +254,11 @@ func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]A
 
 const listBadRuns = `-- name: ListBadRuns :many
 SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
-  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, false AS open
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.labels, false AS open
 FROM unnest('{1,2,3}'::smallint[]) AS c (class)
 CROSS JOIN unnest($1::text[]) AS s (state)
 CROSS JOIN LATERAL (
-  SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision FROM history_runs h
+  SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision, h.labels FROM history_runs h
   WHERE h.tenant_id = $2 AND h.class = c.class AND h.state = s.state AND h.state IN ('failed', 'cancelled', 'timed_out')
     AND h.run_id < $3 AND h.run_id >= $4
     AND ($5::bigint = 0 OR h.workflow_id = $5)
@@ -252,6 +299,7 @@ type ListBadRunsRow struct {
 	WorkerID        flow.ID
 	Error           []byte
 	Revision        int64
+	Labels          []byte
 	Open            bool
 }
 
@@ -292,6 +340,7 @@ func (q *Queries) ListBadRuns(ctx context.Context, arg ListBadRunsParams) ([]Lis
 			&i.WorkerID,
 			&i.Error,
 			&i.Revision,
+			&i.Labels,
 			&i.Open,
 		); err != nil {
 			return nil, err
@@ -306,15 +355,15 @@ func (q *Queries) ListBadRuns(ctx context.Context, arg ListBadRunsParams) ([]Lis
 
 const listBegunRuns = `-- name: ListBegunRuns :many
 SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
-  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, true AS open
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.labels, true AS open
 FROM (
-  (SELECT b.tenant_id, b.run_id, b.task_no, b.single, b.class, b.workflow_id, b.workflow_version, b.state, b.generation, b.attempt, b.lost, b.priority, b.lane, b.rank, b.due_at, b.deadline_at, b.created_at, b.queued_at, b.started_at, b.ended_at, b.assignment_id, b.worker_id, b.worker_session, b.stop_reason, b.request_hash, b.parent_run_id, b.parent_task_no, b.parent_generation, b.child_key, b.child_runs, b.traceparent, b.input, b.input_ref, b.output, b.output_ref, b.error, b.revision FROM live b
+  (SELECT b.tenant_id, b.run_id, b.task_no, b.single, b.class, b.workflow_id, b.workflow_version, b.state, b.generation, b.attempt, b.lost, b.priority, b.lane, b.rank, b.due_at, b.deadline_at, b.created_at, b.queued_at, b.started_at, b.ended_at, b.assignment_id, b.worker_id, b.worker_session, b.stop_reason, b.request_hash, b.parent_run_id, b.parent_task_no, b.parent_generation, b.child_key, b.child_runs, b.traceparent, b.input, b.input_ref, b.output, b.output_ref, b.error, b.revision, b.labels FROM live b
    WHERE b.tenant_id = $1 AND b.task_no = 0 AND (b.started_at > 0 OR b.attempt > 1 OR b.lost > 0) AND b.run_id < $2 AND b.run_id >= $3
      AND ($4::bigint = 0 OR b.workflow_id = $4)
    ORDER BY b.run_id DESC LIMIT $5)
   UNION ALL
-  (SELECT y.tenant_id, y.run_id, y.task_no, y.single, y.class, y.workflow_id, y.workflow_version, y.state, y.generation, y.attempt, y.lost, y.priority, y.lane, y.rank, y.due_at, y.deadline_at, y.created_at, y.queued_at, y.started_at, y.ended_at, y.assignment_id, y.worker_id, y.worker_session, y.stop_reason, y.request_hash, y.parent_run_id, y.parent_task_no, y.parent_generation, y.child_key, y.child_runs, y.traceparent, y.input, y.input_ref, y.output, y.output_ref, y.error, y.revision FROM unnest($6::uuid[]) AS k (run_id)
-   CROSS JOIN LATERAL (SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision FROM live WHERE live.tenant_id = $1 AND live.run_id = k.run_id AND live.task_no = 0 OFFSET 0) AS y
+  (SELECT y.tenant_id, y.run_id, y.task_no, y.single, y.class, y.workflow_id, y.workflow_version, y.state, y.generation, y.attempt, y.lost, y.priority, y.lane, y.rank, y.due_at, y.deadline_at, y.created_at, y.queued_at, y.started_at, y.ended_at, y.assignment_id, y.worker_id, y.worker_session, y.stop_reason, y.request_hash, y.parent_run_id, y.parent_task_no, y.parent_generation, y.child_key, y.child_runs, y.traceparent, y.input, y.input_ref, y.output, y.output_ref, y.error, y.revision, y.labels FROM unnest($6::uuid[]) AS k (run_id)
+   CROSS JOIN LATERAL (SELECT tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels FROM live WHERE live.tenant_id = $1 AND live.run_id = k.run_id AND live.task_no = 0 OFFSET 0) AS y
    WHERE NOT (y.started_at > 0 OR y.attempt > 1 OR y.lost > 0) AND y.run_id < $2 AND y.run_id >= $3
      AND ($4::bigint = 0 OR y.workflow_id = $4)
    ORDER BY y.run_id DESC LIMIT $5)
@@ -351,6 +400,7 @@ type ListBegunRunsRow struct {
 	WorkerID        flow.ID
 	Error           []byte
 	Revision        int64
+	Labels          []byte
 	Open            bool
 }
 
@@ -391,6 +441,7 @@ func (q *Queries) ListBegunRuns(ctx context.Context, arg ListBegunRunsParams) ([
 			&i.WorkerID,
 			&i.Error,
 			&i.Revision,
+			&i.Labels,
 			&i.Open,
 		); err != nil {
 			return nil, err
@@ -405,10 +456,10 @@ func (q *Queries) ListBegunRuns(ctx context.Context, arg ListBegunRunsParams) ([
 
 const listFinishedRuns = `-- name: ListFinishedRuns :many
 SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
-  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, false AS open
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.labels, false AS open
 FROM unnest('{1,2,3}'::smallint[]) AS c (class)
 CROSS JOIN LATERAL (
-  SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision FROM history_runs h
+  SELECT h.tenant_id, h.class, h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at, h.started_at, h.ended_at, h.assignment_id, h.worker_id, h.request_hash, h.parent_run_id, h.parent_task_no, h.parent_generation, h.child_key, h.child_runs, h.traceparent, h.input, h.input_ref, h.output, h.output_ref, h.error, h.revision, h.labels FROM history_runs h
   WHERE h.tenant_id = $1 AND h.class = c.class AND h.run_id < $2 AND h.run_id >= $3
     AND ($4::bigint = 0 OR h.workflow_id = $4)
     AND (NOT $5::boolean OR h.state = ANY ($6::text[]) AND NOT EXISTS (SELECT 1 FROM live o WHERE o.tenant_id = h.tenant_id AND o.run_id = h.run_id AND o.task_no = 0))
@@ -449,6 +500,7 @@ type ListFinishedRunsRow struct {
 	WorkerID        flow.ID
 	Error           []byte
 	Revision        int64
+	Labels          []byte
 	Open            bool
 }
 
@@ -490,6 +542,7 @@ func (q *Queries) ListFinishedRuns(ctx context.Context, arg ListFinishedRunsPara
 			&i.WorkerID,
 			&i.Error,
 			&i.Revision,
+			&i.Labels,
 			&i.Open,
 		); err != nil {
 			return nil, err
@@ -586,7 +639,7 @@ func (q *Queries) ListLogs(ctx context.Context, arg ListLogsParams) ([]ListLogsR
 const listOpenRuns = `-- name: ListOpenRuns :many
 
 SELECT l.run_id, l.generation, l.single, l.workflow_id, l.workflow_version, l.state, l.attempt, l.lost, l.priority, l.created_at, l.queued_at,
-  l.started_at, l.ended_at, l.parent_run_id, l.parent_task_no, l.child_runs, l.worker_id, l.error, l.revision, true AS open
+  l.started_at, l.ended_at, l.parent_run_id, l.parent_task_no, l.child_runs, l.worker_id, l.error, l.revision, l.labels, true AS open
 FROM live l
 WHERE l.tenant_id = $1 AND l.task_no = 0 AND l.run_id < $2 AND l.run_id >= $3
   AND ($4::bigint = 0 OR l.workflow_id = $4)
@@ -624,6 +677,7 @@ type ListOpenRunsRow struct {
 	WorkerID        flow.ID
 	Error           []byte
 	Revision        int64
+	Labels          []byte
 	Open            bool
 }
 
@@ -666,6 +720,7 @@ func (q *Queries) ListOpenRuns(ctx context.Context, arg ListOpenRunsParams) ([]L
 			&i.WorkerID,
 			&i.Error,
 			&i.Revision,
+			&i.Labels,
 			&i.Open,
 		); err != nil {
 			return nil, err
@@ -680,22 +735,22 @@ func (q *Queries) ListOpenRuns(ctx context.Context, arg ListOpenRunsParams) ([]L
 
 const listedRuns = `-- name: ListedRuns :many
 SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
-  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.open::boolean AS open FROM unnest($1::uuid[]) AS k (run_id)
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.labels, r.open::boolean AS open FROM unnest($1::uuid[]) AS k (run_id)
 CROSS JOIN LATERAL (
   (SELECT live.run_id, live.generation, live.single, live.workflow_id, live.workflow_version, live.state, live.attempt, live.lost, live.priority, live.created_at, live.queued_at,
-  live.started_at, live.ended_at, live.parent_run_id, live.parent_task_no, live.child_runs, live.worker_id, live.error, live.revision, true AS open
+  live.started_at, live.ended_at, live.parent_run_id, live.parent_task_no, live.child_runs, live.worker_id, live.error, live.revision, live.labels, true AS open
    FROM live WHERE live.tenant_id = $2 AND live.run_id = k.run_id AND live.task_no = 0)
   UNION ALL
   (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at,
-  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false
+  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, h.labels, false
    FROM history_runs h WHERE h.tenant_id = $2 AND h.class = 1 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
   UNION ALL
   (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at,
-  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false
+  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, h.labels, false
    FROM history_runs h WHERE h.tenant_id = $2 AND h.class = 2 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
   UNION ALL
   (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at,
-  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false
+  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, h.labels, false
    FROM history_runs h WHERE h.tenant_id = $2 AND h.class = 3 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
   LIMIT 1
 ) AS r
@@ -727,6 +782,7 @@ type ListedRunsRow struct {
 	WorkerID        flow.ID
 	Error           []byte
 	Revision        int64
+	Labels          []byte
 	Open            bool
 }
 
@@ -760,6 +816,7 @@ func (q *Queries) ListedRuns(ctx context.Context, arg ListedRunsParams) ([]Liste
 			&i.WorkerID,
 			&i.Error,
 			&i.Revision,
+			&i.Labels,
 			&i.Open,
 		); err != nil {
 			return nil, err

@@ -41,6 +41,7 @@ func failedRun() *runsv1.Run {
 		Id: "run_01jdx5zv2nf8vr2m0k6zq0v3vw", Workflow: "index", WorkflowVersion: 2, Status: runsv1.RunStatus_RUN_STATUS_FAILED, ChildRuns: 3, Generation: 2, Priority: 4,
 		CreateTime: at(61 * time.Second), StartTime: at(time.Minute), EndTime: at(30 * time.Second), InputJson: `{"path":"/usr","n":12345678901234567890}`,
 		Parent: &runsv1.ParentTask{RunId: "run_01jdx5zv2nf8vr2m0k6zq0v300", Task: "fan_out"}, Error: &runsv1.TaskError{Kind: "syntax", Message: "<b>unexpected</b> EOF"},
+		Labels: map[string]string{"env": "prod", "customer": "Acme & <Sons>", "empty": ""},
 		Tasks: []*runsv1.Task{
 			{Name: "list", Queue: "index", Status: runsv1.TaskStatus_TASK_STATUS_COMPLETED, Attempt: 1, QueueTime: at(61 * time.Second), StartTime: at(time.Minute), EndTime: at(59 * time.Second), OutputJson: `["a.go"]`},
 			{
@@ -127,6 +128,8 @@ func goldenPages() map[string]templ.Component {
 		"runs_older":      Runs(shell, older),
 		"runs_none":       Runs(shell, RunsView{First: first, Now: now}),
 		"runs_nomatch":    Runs(shell, RunsView{Filter: filter, Now: now}),
+		"runs_labels":     Runs(shell, RunsView{Filter: Filter{Status: "failed", Labels: []string{"env=prod", "customer=Acme & <Sons>"}}, Now: now, Next: "older", Runs: []*runsv1.Run{failedRun()}}),
+		"runs_further":    Runs(shell, RunsView{Filter: Labelled("env=prod").At("p2"), Now: now, Next: "older"}),
 		"runs_error":      Runs(shell, RunsView{Filter: filter, Error: "there is no workflow \"index\"", Now: now}),
 		"run":             Run(shell, runView("")),
 		"run_task":        Run(viewer, runView("parse")),
@@ -138,7 +141,7 @@ func goldenPages() map[string]templ.Component {
 		"worker_drain":    InDialog(DrainWorker(shell, WorkerView{Worker: worker(), Now: now})),
 		"run_cancel":      InDialog(CancelRun(shell, runView(""), "")),
 		"run_replay":      OnPage(shell, ReplayRun(shell, runView(""), "the run has not ended")),
-		"trigger":         OnPage(shell, Trigger(shell, TriggerForm{Workflow: workflow(), Fields: Fields(orderSchema), Priority: "9", Error: "no"})),
+		"trigger":         OnPage(shell, Trigger(shell, TriggerForm{Workflow: workflow(), Fields: Fields(orderSchema), Priority: "9", Labels: "env=prod\nnote=<b>", Error: "no"})),
 		"trigger_raw":     InDialog(Trigger(shell, TriggerForm{Workflow: workflow(), Input: `{"a": "<"}`})),
 		"trigger_choose":  InDialog(Trigger(shell, TriggerForm{Workflows: []*registryv1.Workflow{workflow()}})),
 		"palette":         PaletteItems(shell, []*registryv1.Workflow{workflow()}),

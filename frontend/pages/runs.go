@@ -28,10 +28,16 @@ type RunsView struct {
 }
 
 // Filter is the part of the list that an address names.
-type Filter struct{ Status, Workflow, Range, ID, Parent, Page string }
+type Filter struct {
+	Status, Workflow, Range, ID, Parent, Page string
+	// Labels are written as key=value.
+	Labels []string
+}
 
 // IsZero reports whether all runs are shown from the newest on.
-func (f Filter) IsZero() bool { return f == Filter{} }
+func (f Filter) IsZero() bool {
+	return f.Status+f.Workflow+f.Range+f.ID+f.Parent+f.Page == "" && len(f.Labels) == 0
+}
 
 // At is the same filter on another page.
 func (f Filter) At(page string) Filter {
@@ -47,7 +53,11 @@ func (f Filter) In(status string) Filter {
 
 // Query is the filter as an address has it, for the page and for its live stream.
 func (f Filter) query(address templ.SafeURL) templ.SafeURL {
-	return with(address, "status", f.Status, "workflow", f.Workflow, "range", f.Range, "id", f.ID, "parent", f.Parent, "page_token", f.Page)
+	pairs := []string{"status", f.Status, "workflow", f.Workflow, "range", f.Range, "id", f.ID, "parent", f.Parent, "page_token", f.Page}
+	for _, label := range f.Labels {
+		pairs = append(pairs, "label", label)
+	}
+	return with(address, pairs...)
 }
 
 // Link is the address of the list with this filter.

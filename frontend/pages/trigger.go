@@ -11,7 +11,9 @@ type TriggerForm struct {
 	// Input is raw JSON, which wins over the fields.
 	Input    string
 	Priority string
-	Error    string
+	// Labels are written as key=value, each on a line of its own.
+	Labels string
+	Error  string
 }
 
 func priorities() []Choice {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -187,6 +188,28 @@ func TestTriggerAfterALostAnswer(t *testing.T) {
 	})
 	if out, err := run.Result(b.ctx); err != nil || out != 8 {
 		t.Fatalf("got %d, %v", out, err)
+	}
+}
+
+func TestLabelsGoWithTheRun(t *testing.T) {
+	b := setup(t)
+	wf := double()
+	b.start(WithWorkflows(wf), WithSlots(20))
+	given := map[string]string{"env": "prod", "team": "a"}
+	opts := []TriggerOption{WithLabels(given), WithLabels(map[string]string{"team": "b"})}
+	runs, err := wf.TriggerMany(b.ctx, b.client, []int{1, 2}, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given["env"] = "changed meanwhile"
+	want := map[string]string{"env": "prod", "team": "b"}
+	for i, run := range runs {
+		if got, err := run.Get(b.ctx); err != nil || !maps.Equal(got.GetLabels(), want) {
+			t.Errorf("run %d has the labels %v, want %v: %v", i, got.GetLabels(), want, err)
+		}
+	}
+	if got := len(given); got != 2 {
+		t.Errorf("the caller's map has %d entries", got)
 	}
 }
 

@@ -133,7 +133,7 @@ func (r *Run[Out]) Result(ctx context.Context) (Out, error) {
 	return outs[0], nil
 }
 
-// Get reads the run with its tasks.
+// Get reads the run with its tasks, input, output and labels.
 func (r *Run[Out]) Get(ctx context.Context) (*runsv1.Run, error) { return r.client.GetRun(ctx, r.id) }
 
 // Cancel ends the run; see [Client.CancelRun].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -42,6 +43,18 @@ func WithPriority(p int) TriggerOption {
 // WithVersion pins the workflow's version. Default: the newest.
 func WithVersion(n int) TriggerOption {
 	return func(r *runsv1.NewRun) { r.WorkflowVersion = int32(min(n, 1<<30)) }
+}
+
+// WithLabels gives the run labels, by which it can be found: at most 16, with a key of 1 to 63 letters, digits, ".", "_", "/" and "-" that begins with a
+// letter or digit, and a value of at most 255 bytes without control characters. Others are an InvalidArgument error. Several of these options add up.
+// Labels are no place for secrets: whoever may read runs sees them. A replay keeps them; a child run has only those that it is given. Default: none.
+func WithLabels(labels map[string]string) TriggerOption {
+	return func(r *runsv1.NewRun) {
+		if r.Labels == nil {
+			r.Labels = make(map[string]string, len(labels))
+		}
+		maps.Copy(r.Labels, labels)
+	}
 }
 
 // NewRunID makes an id for [WithRunID], to be stored before the run is triggered.

@@ -318,6 +318,12 @@ func (s *segment) queueInserts(ctx context.Context, q *schedulerq.Queries, expec
 		return err
 	}
 	expect("InsertLive", len(others), false)
+	if labels := labelsParams(others); len(labels.RunIds) > 0 {
+		if err := q.InsertRunLabels(ctx, labels); err != nil {
+			return err
+		}
+		expect("", 0, false)
+	}
 	if children := childParams(others); len(children.RunIds) > 0 {
 		if err := q.InsertChildRuns(ctx, children); err != nil {
 			return err
@@ -343,7 +349,7 @@ func split(rows []*engine.Row, first func(*engine.Row) bool) (these, others []*e
 func justQueued(r *engine.Row) bool {
 	return r.Single && r.State == flow.Queued && r.Generation == 1 && r.Attempt == 1 && r.Lost == 0 && r.QueuedAt == r.CreatedAt && r.StartedAt == 0 &&
 		r.EndedAt == 0 && r.AssignmentID.IsZero() && r.WorkerID.IsZero() && r.Session == 0 && r.StopReason == engine.NotStopping && r.ParentRun.IsZero() &&
-		r.ParentTask == 0 && r.ParentGeneration == 0 && r.ChildKey == "" && r.ChildRuns == 0 && r.Output.None() && r.Error == nil && r.Revision == 1
+		r.ParentTask == 0 && r.ParentGeneration == 0 && r.ChildKey == "" && r.ChildRuns == 0 && r.Output.None() && r.Error == nil && r.Labels == nil && r.Revision == 1
 }
 
 func (s *segment) queueRest(ctx context.Context, q *schedulerq.Queries) ([]expectation, error) {

@@ -61,7 +61,7 @@ func TestOnlyPlainRowsAreWrittenShort(t *testing.T) {
 		"started": func(r *engine.Row) { r.StartedAt = 1 }, "ended": func(r *engine.Row) { r.EndedAt = 1 }, "assignment": func(r *engine.Row) { r.AssignmentID = id },
 		"worker": func(r *engine.Row) { r.WorkerID = id }, "session": func(r *engine.Row) { r.Session = 1 }, "stopping": func(r *engine.Row) { r.StopReason = 1 },
 		"parent": func(r *engine.Row) { r.ParentRun = id }, "children": func(r *engine.Row) { r.ChildRuns = 1 }, "output": func(r *engine.Row) { r.Output.Inline = []byte("1") },
-		"error": func(r *engine.Row) { r.Error = &engine.TaskError{} }, "revision": func(r *engine.Row) { r.Revision = 2 },
+		"error": func(r *engine.Row) { r.Error = &engine.TaskError{} }, "labels": func(r *engine.Row) { r.Labels = []byte("{}") }, "revision": func(r *engine.Row) { r.Revision = 2 },
 	} {
 		queued := plainRows()
 		if change(queued[0]); justQueued(queued[0]) {

@@ -88,6 +88,7 @@ func insertParams(rows []*engine.Row) schedulerq.InsertLiveParams {
 		OutputRefs:        column(rows, func(r *engine.Row) flow.ID { return r.Output.Ref }),
 		Errors:            column(rows, func(r *engine.Row) []byte { return encodeError(r.Error) }),
 		Revisions:         column(rows, func(r *engine.Row) int64 { return r.Revision }),
+		Labels:            labelsColumn(rows),
 	}
 }
 
@@ -170,7 +171,7 @@ func fromLive(l *schedulerq.Live) engine.Row {
 		EndedAt: l.EndedAt, AssignmentID: l.AssignmentID, WorkerID: l.WorkerID, Session: l.WorkerSession, StopReason: engine.StopReason(l.StopReason),
 		RequestHash: l.RequestHash, ParentRun: l.ParentRunID, ParentTask: l.ParentTaskNo, ParentGeneration: l.ParentGeneration, ChildKey: l.ChildKey,
 		ChildRuns: l.ChildRuns, Traceparent: l.Traceparent, Input: engine.Payload{Inline: l.Input, Ref: l.InputRef},
-		Output: engine.Payload{Inline: l.Output, Ref: l.OutputRef}, Error: decodeError(l.Error), Revision: l.Revision,
+		Output: engine.Payload{Inline: l.Output, Ref: l.OutputRef}, Error: decodeError(l.Error), Labels: l.Labels, Revision: l.Revision,
 	}
 }
 
@@ -181,7 +182,7 @@ func fromHistoryRun(h *schedulerq.HistoryRun) engine.Row {
 		CreatedAt: h.CreatedAt, QueuedAt: h.QueuedAt, StartedAt: h.StartedAt, EndedAt: h.EndedAt, AssignmentID: h.AssignmentID, WorkerID: h.WorkerID,
 		RequestHash: h.RequestHash, ParentRun: h.ParentRunID, ParentTask: h.ParentTaskNo, ParentGeneration: h.ParentGeneration, ChildKey: h.ChildKey,
 		ChildRuns: h.ChildRuns, Traceparent: h.Traceparent, Input: engine.Payload{Inline: h.Input, Ref: h.InputRef},
-		Output: engine.Payload{Inline: h.Output, Ref: h.OutputRef}, Error: decodeError(h.Error), Revision: h.Revision,
+		Output: engine.Payload{Inline: h.Output, Ref: h.OutputRef}, Error: decodeError(h.Error), Labels: h.Labels, Revision: h.Revision,
 	}
 }
 
@@ -199,7 +200,7 @@ func fromList(tenant int64, l *schedulerq.ListedRunsRow) engine.Row {
 		RunKey: engine.RunKey{Tenant: tenant, ID: l.RunID}, Single: l.Single, WorkflowID: l.WorkflowID, Version: l.WorkflowVersion, State: flow.State(l.State),
 		Generation: l.Generation, Attempt: l.Attempt, Lost: l.Lost, Priority: l.Priority, CreatedAt: l.CreatedAt, QueuedAt: l.QueuedAt, StartedAt: l.StartedAt,
 		EndedAt: l.EndedAt, ParentRun: l.ParentRunID, ParentTask: l.ParentTaskNo, ChildRuns: l.ChildRuns, WorkerID: l.WorkerID, Error: decodeError(l.Error),
-		Revision: l.Revision,
+		Labels: l.Labels, Revision: l.Revision,
 	}
 }
 

@@ -201,7 +201,7 @@ func (b *bundle) watch(token string) (messages chan scheduler.RunChanges, stop f
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = b.svc.WatchAll(ctx, "", token, func(c scheduler.RunChanges) error { messages <- c; return nil }) // it ends with ctx
+		_ = b.svc.WatchAll(ctx, "", nil, token, func(c scheduler.RunChanges) error { messages <- c; return nil }) // it ends with ctx
 	}()
 	stop = func() { cancel(); <-done }
 	b.t.Cleanup(stop)

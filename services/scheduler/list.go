@@ -22,8 +22,9 @@ type Filter struct {
 	CreatedAfter  time.Time
 	CreatedBefore time.Time
 	Parent        flow.ID
-	From, Until   flow.ID // ids from the first on and before the second
-	Before        flow.ID // from the page token: only ids below
+	Labels        map[string]string // all of them
+	From, Until   flow.ID           // ids from the first on and before the second
+	Before        flow.ID           // from the page token: only ids below
 	PageSize      int
 }
 

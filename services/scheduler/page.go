@@ -25,6 +25,7 @@ type page struct {
 	completed        bool
 	bad              []string // other final states
 	begun            []flow.ID
+	labels           map[string]string // every one of them
 
 	rows   []schedulerq.ListedRunsRow
 	lowest flow.ID // below it some place may hold more
@@ -50,6 +51,7 @@ func (p *page) narrow(f Filter) {
 	}
 	p.bad = []string{}
 	p.byState = len(f.States) > 0
+	p.labels = f.Labels
 	for _, state := range f.States {
 		switch state {
 		case flow.Queued:
@@ -74,6 +76,14 @@ func (p *page) read(ctx context.Context, tx pgx.Tx, parent flow.ID) error {
 	if !parent.IsZero() {
 		return p.readChildren(ctx, q, parent)
 	}
+	if len(p.labels) > 0 {
+		return p.readLabelled(ctx, q)
+	}
+	return p.readPlaces(ctx, q)
+}
+
+// readPlaces reads from every place that may hold runs of the workflow and the states.
+func (p *page) readPlaces(ctx context.Context, q *schedulerq.Queries) error {
 	if !p.byState || p.waiting || p.running {
 		if err := p.readOpen(ctx, q); err != nil {
 			return err
@@ -128,7 +138,7 @@ func (p *page) readNamed(ctx context.Context, q *schedulerq.Queries, ids []flow.
 	}
 	rows, err := q.ListedRuns(ctx, schedulerq.ListedRunsParams{TenantID: p.tenant, RunIds: ids})
 	for i := range rows {
-		if r := &rows[i]; (p.workflow == 0 || r.WorkflowID == p.workflow) && p.fits(r) {
+		if p.fits(&rows[i]) {
 			p.rows = append(p.rows, rows[i])
 		}
 	}
@@ -137,10 +147,15 @@ func (p *page) readNamed(ctx context.Context, q *schedulerq.Queries, ids []flow.
 
 func (p *page) fits(r *schedulerq.ListedRunsRow) bool {
 	switch {
+	case p.workflow != 0 && r.WorkflowID != p.workflow, !carries(r.Labels, p.labels):
+		return false
 	case !p.byState:
 		return true
 	case r.Open:
-		return p.waiting || p.running // which of the two is looked at once the owner was asked
+		if r.StartedAt > 0 || r.Attempt > 1 || r.Lost > 0 || slices.Contains(p.begun, r.RunID) {
+			return p.running
+		}
+		return p.waiting
 	case r.State == string(flow.Completed):
 		return p.completed
 	default:

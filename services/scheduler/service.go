@@ -102,7 +102,7 @@ func newID() flow.ID {
 }
 
 // requestHash tells two calls with one id apart: it covers everything the caller said of the run.
-func requestHash(tenant int64, r *NewRun, workflowID int64) []byte {
+func requestHash(tenant int64, r *NewRun, workflowID int64, labels []byte) []byte {
 	h := sha256.New()
 	var n [8]byte
 	number := func(v int64) {
@@ -114,6 +114,10 @@ func requestHash(tenant int64, r *NewRun, workflowID int64) []byte {
 	number(int64(r.Version))
 	number(int64(r.Priority))
 	h.Write(r.Input)
+	if labels != nil { // of a run without any the hash is what it was before there were labels
+		h.Write(labels)
+		number(int64(len(labels)))
+	}
 	return h.Sum(nil)[:16]
 }
 

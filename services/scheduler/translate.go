@@ -84,7 +84,7 @@ func (o *owner) triggers(ctx context.Context, tenant int64, m *busv1.TriggerRuns
 		}
 		inputs = append(inputs, &engine.Trigger{
 			Tenant: tenant, ID: d.id(r.GetRunId()), Hash: r.GetRequestHash(), Fresh: r.GetFresh(), Plan: plan, Priority: int16(r.GetPriority()), //nolint:gosec // 0 to 9
-			Input: d.payload(r.GetInput()), Parent: d.parent(r.GetParent()), Traceparent: r.GetTraceparent(),
+			Input: d.payload(r.GetInput()), Parent: d.parent(r.GetParent()), Traceparent: r.GetTraceparent(), Labels: r.GetLabels(),
 		})
 	}
 	return func(ref func(int32) engine.Ref) []engine.Input {

@@ -26,6 +26,7 @@ type NewRun struct {
 	FirstSend   bool
 	Parent      *Parent
 	Traceparent string
+	Labels      map[string]string
 	// Err is set when the item could not even be read; it is answered with it.
 	Err error
 }
@@ -71,12 +72,13 @@ func (s *Service) Trigger(ctx context.Context, runs []NewRun) ([]Triggered, erro
 			continue
 		}
 		const overhead = 300
-		if more := len(item.GetInput().GetJson()) + overhead; size+more > requestLimit || len(places) >= requestRuns {
+		more := len(item.GetInput().GetJson()) + len(item.GetLabels()) + overhead
+		if size+more > requestLimit || len(places) >= requestRuns {
 			if err := flush(); err != nil {
 				return nil, err
 			}
 		}
-		size += len(item.GetInput().GetJson()) + overhead
+		size += more
 		req.Runs = append(req.Runs, item)
 		places = append(places, i)
 	}
@@ -132,7 +134,8 @@ func (s *Service) prepare(ctx context.Context, tenant int64, r *NewRun) (*busv1.
 	if err := s.cfg.Workflows.CheckInput(ctx, tenant, plan, r.Input); err != nil {
 		return nil, err
 	}
-	hash := requestHash(tenant, r, plan.WorkflowID)
+	labels := encodeLabels(r.Labels)
+	hash := requestHash(tenant, r, plan.WorkflowID, labels)
 	priority := r.Priority
 	if priority < 0 {
 		priority = plan.Workflow.Priority
@@ -143,7 +146,7 @@ func (s *Service) prepare(ctx context.Context, tenant int64, r *NewRun) (*busv1.
 	}
 	return &busv1.TriggerRun{
 		RunId: idBytes(r.ID), RequestHash: hash, Fresh: fresh, WorkflowId: plan.WorkflowID, WorkflowVersion: int32(plan.Version), Priority: int32(priority), //nolint:gosec // capped at 10,000; 0 to 9
-		Input: input, Parent: r.Parent.wire(), Traceparent: r.Traceparent,
+		Input: input, Parent: r.Parent.wire(), Traceparent: r.Traceparent, Labels: labels,
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,6 +25,7 @@ type runStream struct {
 	wake     chan struct{} // has room for one token
 	seq      int64         // told up to here; negative: nothing is known of what the reader has
 	workflow int64
+	labels   map[string]string
 }
 
 // RunChanges is one message of a stream; with neither views nor reset it is a beat.
@@ -33,10 +35,10 @@ type RunChanges struct {
 	Token string
 }
 
-// WatchAll sends the tenant's runs, or those of one workflow, whenever they have changed, until ctx ends.
-func (s *Service) WatchAll(ctx context.Context, workflow, token string, send func(RunChanges) error) error {
+// WatchAll sends the tenant's runs, or those of one workflow or with certain labels, whenever they have changed, until ctx ends.
+func (s *Service) WatchAll(ctx context.Context, workflow string, labels map[string]string, token string, send func(RunChanges) error) error {
 	tenant := authn.From(ctx).TenantID
-	st := &runStream{wake: make(chan struct{}, 1), seq: -1}
+	st := &runStream{wake: make(chan struct{}, 1), seq: -1, labels: labels}
 	if workflow != "" {
 		plan, err := s.cfg.Workflows.Resolve(ctx, tenant, workflow, 0)
 		if err != nil {
@@ -55,7 +57,7 @@ func (s *Service) WatchAll(ctx context.Context, workflow, token string, send fun
 	for first := true; ; first = false {
 		said, pause := h.next(st)
 		if !first || said.Reset || len(said.ids) > 0 {
-			if err := s.tell(ctx, tenant, said, send); err != nil {
+			if err := s.tell(ctx, tenant, said, st.labels, send); err != nil {
 				return err
 			}
 		} else if err := send(RunChanges{Token: said.Token}); err != nil { // a stream that goes on says so at once
@@ -108,7 +110,7 @@ func (s *Service) compare(ctx context.Context, tenant int64, h *heard) {
 }
 
 // tell reads the changed runs and sends them.
-func (s *Service) tell(ctx context.Context, tenant int64, said changes, send func(RunChanges) error) error {
+func (s *Service) tell(ctx context.Context, tenant int64, said changes, labels map[string]string, send func(RunChanges) error) error {
 	if len(said.ids) > 0 {
 		var rows []schedulerq.ListedRunsRow
 		err := pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) (err error) {
@@ -118,6 +120,7 @@ func (s *Service) tell(ctx context.Context, tenant int64, said changes, send fun
 		if err != nil {
 			return pg.Fault(err)
 		}
+		rows = slices.DeleteFunc(rows, func(r schedulerq.ListedRunsRow) bool { return !carries(r.Labels, labels) })
 		if said.Views, err = s.listed(ctx, tenant, rows); err != nil {
 			return err
 		}

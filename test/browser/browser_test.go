@@ -156,6 +156,8 @@ func runPages(made runs, older string) []page {
 		return page{Name: name, User: "acme", Path: "/t/acme/" + path}
 	}
 	unknown, missing := acme("unknown-status", "runs?status=sleepy"), acme("missing-run", "runs/run_01h455vb4pex5vsknk084sn02q")
+	labelled := acme("runs-bad-label", "runs?label=prod")
+	labelled.Status = http.StatusBadRequest
 	unknown.Status, missing.Status = http.StatusBadRequest, http.StatusNotFound
 	refused := acme("trigger-refused", "trigger?workflow="+made.form)
 	refused.Press, refused.Status, refused.Fill = "main .sheet button", http.StatusBadRequest, map[string]string{"#input": "{"}
@@ -165,6 +167,7 @@ func runPages(made runs, older string) []page {
 		acme("overview", ""), acme("runs", "runs"), acme("run", "runs/"+made.order), acme("run-task", "runs/"+made.order+"?task=charge"), acme("run-layers", "runs/"+made.layers),
 		acme("run-failed", "runs/"+made.failed+"?task=import-orders"), acme("run-long", "runs/"+made.long), acme("run-child", "runs/"+made.child),
 		acme("run-retry", "runs/"+made.backingOff+"?task=charge-card"), acme("run-parent", "runs/"+made.parent), acme("runs-failed", "runs?status=failed&range=24h"),
+		acme("runs-label", "runs?label=env%3Dprod&label=customer%3Dacme"), labelled,
 		acme("runs-none-match", "runs?status=failed&workflow=greet"), unknown, missing, refused, made1,
 		{Name: "runs-many", User: "acme", Path: "/t/many/runs"},
 		{Name: "runs-older", User: "acme", Path: older},

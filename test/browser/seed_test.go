@@ -76,12 +76,12 @@ func work(t *testing.T, server *apptest.Server, owner authn.Principal, opts ...t
 }
 
 // start triggers a run as soon as the worker has declared its workflow.
-func start[In, Out any](t *testing.T, c *tenon.Client, wf *tenon.Workflow[In, Out], in In) *tenon.Run[Out] {
+func start[In, Out any](t *testing.T, c *tenon.Client, wf *tenon.Workflow[In, Out], in In, opts ...tenon.TriggerOption) *tenon.Run[Out] {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for {
-		run, err := wf.Trigger(ctx, c, in)
+		run, err := wf.Trigger(ctx, c, in, opts...)
 		if err == nil {
 			return run
 		}
@@ -225,7 +225,13 @@ func fill(t *testing.T, server *apptest.Server, owner authn.Principal) runs {
 	out.form = greet.Name()
 	const orders = 20
 	for i := range orders {
-		id := start(t, c, shop, fmt.Sprintf("A-%d", i)).ID()
+		labels := map[string]string{"env": []string{"prod", "staging"}[i%2], "customer": []string{"acme", "globex", "initech"}[i%3]}
+		if i == 9 { // as many as there may be, and long ones
+			for n := range 14 {
+				labels[fmt.Sprintf("team.example/label-%d", n)] = strings.Repeat("unbroken", n+1)
+			}
+		}
+		id := start(t, c, shop, fmt.Sprintf("A-%d", i), tenon.WithLabels(labels)).ID()
 		if out.order == "" || i == 9 { // one that fails
 			out.order = id
 		}

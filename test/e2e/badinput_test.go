@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -127,6 +128,15 @@ func TestBadInputByPlainHTTP(t *testing.T) {
 		"a filter that is none":         {runService + "ListRuns", `{"statuses": ["RUN_STATUS_HAPPY"]}`, unread("RUN_STATUS_HAPPY")},
 		"input against its schema":      {trigger, `{"run": {"workflow": "strict", "input": {"n": "x"}}}`, invalid("INPUT_SCHEMA", "run.input.n")},
 		"priority of 10":                {trigger, `{"run": {"workflow": "any", "priority": 10}}`, invalid("INVALID_FIELD", "run.priority")},
+		"label without a key":           {trigger, `{"run": {"workflow": "any", "labels": {"": "1"}}}`, invalid("INVALID_FIELD", `run.labels[""]`)},
+		"label's key, first character":  {trigger, `{"run": {"workflow": "any", "labels": {"-a": "1"}}}`, invalid("INVALID_FIELD", `run.labels["-a"]`)},
+		"label's key, of 64":            {trigger, `{"run": {"workflow": "any", "labels": {"` + strings.Repeat("a", 64) + `": ""}}}`, invalid("INVALID_FIELD", `run.labels["`+strings.Repeat("a", 64)+`"]`)},
+		"label's key, a line more":      {trigger, `{"run": {"workflow": "any", "labels": {"a\n": "1"}}}`, invalid("INVALID_FIELD", `run.labels["a\n"]`)},
+		"label's value of 256 bytes":    {trigger, `{"run": {"workflow": "any", "labels": {"a.b": "` + strings.Repeat("ö", 128) + `"}}}`, invalid("INVALID_FIELD", `run.labels["a.b"]`)},
+		"label with a control":          {trigger, `{"run": {"workflow": "any", "labels": {"a": "\u0000"}}}`, invalid("INVALID_FIELD", `run.labels["a"]`)},
+		"labels over 16":                {trigger, `{"run": {"workflow": "any", "labels": {` + manyLabels(17) + `}}}`, invalid("INVALID_FIELD", "run.labels")},
+		"label in a filter":             {runService + "ListRuns", `{"labels": {"a b": "1"}}`, invalid("INVALID_FIELD", `labels["a b"]`)},
+		"label's value in a filter":     {runService + "ListRuns", `{"labels": {"a": "\u007f"}}`, invalid("INVALID_FIELD", `labels["a"]`)},
 		"id without its form":           {trigger, `{"run": {"workflow": "any", "runId": "7"}}`, invalid("INVALID_ARGUMENT", "run.run_id")},
 		"id of another kind":            {trigger, `{"run": {"workflow": "any", "runId": "` + nobodysWorker + `"}}`, invalid("INVALID_ARGUMENT", "run.run_id")},
 		"id of another year":            {trigger, `{"run": {"workflow": "any", "runId": "` + nobodysRun + `"}}`, invalid("INVALID_ARGUMENT", "run.run_id")},
@@ -154,6 +164,39 @@ func TestBadInputByPlainHTTP(t *testing.T) {
 			expect(t, by.json(t, test.method, test.body), test.want)
 			v.stillAnswers(t)
 		})
+	}
+}
+
+// manyLabels is the inside of an object of so many labels.
+func manyLabels(n int) string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf(`"k%d": "v"`, i))
+	}
+	return strings.Join(out, ", ")
+}
+
+// What is just within the limits is taken, and comes back as it was.
+func TestLabelsAtTheirLimits(t *testing.T) {
+	t.Parallel()
+	v := newVictim(t)
+	labels := make(map[string]string)
+	for i := range 14 {
+		labels[fmt.Sprintf("k%d", i)] = strings.Repeat("<", 255)
+	}
+	labels["0/A_b-c."+strings.Repeat("z", 55)] = strings.Repeat("ö", 127)
+	labels["empty"] = ""
+	made, err := v.runs.Trigger(t.Context(), &runsv1.TriggerRequest{Run: &runsv1.NewRun{Workflow: "any", Labels: labels}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := v.runs.GetRun(t.Context(), &runsv1.GetRunRequest{RunId: made.GetRunId()})
+	if err != nil || !maps.Equal(got.GetRun().GetLabels(), labels) {
+		t.Errorf("the labels come back as %v: %v", got.GetRun().GetLabels(), err)
+	}
+	listed, err := v.runs.ListRuns(t.Context(), &runsv1.ListRunsRequest{Labels: labels})
+	if err != nil || len(listed.GetRuns()) != 1 || !maps.Equal(listed.GetRuns()[0].GetLabels(), labels) {
+		t.Errorf("found by all of them: %v, %v", listed, err)
 	}
 }
 
@@ -366,6 +409,7 @@ func TestBulkWithBadItems(t *testing.T) {
 		{Workflow: ""},
 		{Workflow: "any", Priority: &bad},
 		{Workflow: "any", InputJson: "8"},
+		{Workflow: "any", InputJson: "9", Labels: map[string]string{"a b": ""}},
 	}
 	want := []refusal{
 		{Code: "ok"},
@@ -377,6 +421,7 @@ func TestBulkWithBadItems(t *testing.T) {
 		invalid("INVALID_FIELD", "runs[6].workflow"),
 		invalid("INVALID_FIELD", "runs[7].priority"),
 		{Code: "ok"},
+		invalid("INVALID_FIELD", `runs[9].labels["a b"]`),
 	}
 	bulk, err := v.runs.TriggerBulk(t.Context(), &runsv1.TriggerBulkRequest{Runs: items})
 	if err != nil {

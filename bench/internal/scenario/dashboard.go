@@ -110,7 +110,7 @@ func (s *dashboard) fill(ctx context.Context) error {
 			return fmt.Errorf("fill the history from run %d to %d: %w", first, last, err)
 		}
 	}
-	for _, statement := range []string{"vacuum analyze live, history_runs, history_tasks, run_counts", "checkpoint"} {
+	for _, statement := range []string{"vacuum analyze live, history_runs, history_tasks, run_labels, run_counts", "checkpoint"} {
 		if _, err := s.watch.Exec(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
@@ -118,7 +118,8 @@ func (s *dashboard) fill(ctx context.Context) error {
 	return nil
 }
 
-// fillStatement writes the statement that makes the copies numbered $1 to $2 of $5, created within $4 ms from $3 on.
+// fillStatement writes the statement that makes the copies numbered $1 to $2 of $5, created within $4 ms from $3 on. Half of them carry labels: most of these
+// one that they share, few one that is rare.
 func (s *dashboard) fillStatement(ctx context.Context) (string, error) {
 	// A run of several tasks that did not complete has come to grief in its last task.
 	const failing = `v.state <> ''completed'' and %s`
@@ -128,6 +129,7 @@ func (s *dashboard) fillStatement(ctx context.Context) (string, error) {
 				when attname = 'run_id' then 'v.id'
 				when attname = 'state' then 'case when `+bad+` then v.state else t.state end'
 				when attname = 'output' then 'case when `+bad+` then null else t.output end'
+				when attname = 'labels' then 'v.labels'
 				when attname = 'error' then 'case when `+bad+` then convert_to(''{"kind":"'' || v.kind || ''","message":"not today"}'', ''UTF8'') end'
 				when attname in ('created_at', 'queued_at', 'started_at', 'ended_at') then
 					'case when t.' || attname || ' > 0 then v.ms * 1000 + t.' || attname || ' - f.created_at else 0 end'
@@ -151,15 +153,18 @@ func (s *dashboard) fillStatement(ctx context.Context) (string, error) {
 	// Ids are UUIDv7. One run in a thousand is of several tasks.
 	return `with fresh as (
 			select c.n, c.ms, c.state, c.n % 1000 <> 0 as single, case c.state when 'failed' then 'error' when 'timed_out' then 'timeout' else c.state end as kind,
+				case when c.n % 5000 = 0 then ` + labelsOf(rareLabels) + ` when c.n % 2 = 0 then ` + labelsOf(commonLabels) + ` end as labels,
 				(substr(c.hex, 1, 8) || '-' || substr(c.hex, 9, 4) || '-7' || substr(c.md5, 1, 3) || '-8' || substr(c.md5, 4, 3) || '-' || substr(c.md5, 7, 12))::uuid as id
 			from (select n, m.ms, md5(n::text) as md5, lpad(to_hex(m.ms), 12, '0') as hex,
 					case when n % 97 = 0 then 'failed' when n % 997 = 0 then 'cancelled' when n % 9973 = 0 then 'timed_out' else 'completed' end as state
 				from generate_series($1::bigint, $2::bigint) as n, lateral (select $3::bigint + (n - 1) * $4::bigint / $5::bigint as ms) as m) as c
 		), runs as (
 			insert into history_runs select ` + runs + ` from fresh v join template_history_runs t on t.single = v.single, lateral (select t.created_at) as f
-			returning tenant_id, workflow_id, state, ended_at / 60000000 as minute
+			returning tenant_id, class, run_id, workflow_id, state, ended_at / 60000000 as minute, labels
 		), tasks as (
 			insert into history_tasks select ` + tasks + ` from fresh v join template_history_runs f on f.single = v.single join template_history_tasks t on t.run_id = f.run_id
+		), labels as (
+			insert into run_labels select tenant_id, class, key, value, run_id from runs, jsonb_each_text(convert_from(labels, 'UTF8')::jsonb)
 		)
 		insert into run_counts (tenant_id, workflow_id, state, minute, runs) select tenant_id, workflow_id, state, minute, count(*) from runs group by 1, 2, 3, 4
 		on conflict (tenant_id, workflow_id, state, minute, slot) do update set runs = run_counts.runs + excluded.runs`, nil
@@ -183,3 +188,12 @@ func (s *dashboard) turn(ctx context.Context) (figures.Turn, error) {
 	}
 	return out, nil
 }
+
+// The labels of the finished runs, as JSON.
+const (
+	commonLabels = `{"env": "prod"}`
+	rareLabels   = `{"customer": "acme", "env": "prod"}`
+)
+
+// labelsOf writes labels as they stand in a run's row.
+func labelsOf(labels string) string { return "convert_to('" + labels + "', 'UTF8')" }

@@ -37,6 +37,7 @@ func (s *dashboard) makeReads() []read {
 	status := func(states ...runsv1.RunStatus) *runsv1.ListRunsRequest {
 		return &runsv1.ListRunsRequest{Statuses: states}
 	}
+	common, rare := map[string]string{"env": "prod"}, map[string]string{"customer": "acme"}
 	const failed, middle = runsv1.RunStatus_RUN_STATUS_FAILED, 12
 	lists := []struct {
 		name string
@@ -53,6 +54,13 @@ func (s *dashboard) makeReads() []read {
 		{"timed_out", status(runsv1.RunStatus_RUN_STATUS_TIMED_OUT)},
 		{"workflow_failed", &runsv1.ListRunsRequest{Workflow: tenonside.Chain, Statuses: []runsv1.RunStatus{failed}}},
 		{"time_range", &runsv1.ListRunsRequest{CreatedAfter: hours(middle), CreatedBefore: hours(middle - 1)}},
+		{"label", &runsv1.ListRunsRequest{Labels: common}},
+		{"label_rare", &runsv1.ListRunsRequest{Labels: rare}},
+		{"labels", &runsv1.ListRunsRequest{Labels: map[string]string{"env": "prod", "customer": "acme"}}},
+		{"label_failed", &runsv1.ListRunsRequest{Labels: common, Statuses: []runsv1.RunStatus{failed}}},
+		{"label_rare_failed", &runsv1.ListRunsRequest{Labels: rare, Statuses: []runsv1.RunStatus{failed}}},
+		{"label_workflow_rare", &runsv1.ListRunsRequest{Labels: common, Workflow: tenonside.Chain}},
+		{"label_unknown", &runsv1.ListRunsRequest{Labels: map[string]string{"env": "nowhere"}}},
 		{"id", &runsv1.ListRunsRequest{IdPrefix: idAt(s.prefixFrom())[:len(typeid.Run+"_")+prefixDigits]}},
 	}
 	out := make([]read, 0, len(lists)+2)
@@ -126,12 +134,16 @@ func (s *dashboard) checkList(ctx context.Context, req *runsv1.ListRunsRequest) 
 		from = s.prefixFrom()
 		until = from + prefixUnit
 	}
+	labelled := req.GetLabels()
+	if labelled == nil {
+		labelled = map[string]string{}
+	}
 	rows, err := s.watch.Query(ctx, `select run_id::text from (
-			select run_id, workflow_id, state from history_runs union all
-			select run_id, workflow_id, case when started_at > 0 or attempt > 1 or lost > 0 then 'running' else 'queued' end from live where task_no = 0) as r
+			select run_id, workflow_id, state, labels from history_runs union all
+			select run_id, workflow_id, case when started_at > 0 or attempt > 1 or lost > 0 then 'running' else 'queued' end, labels from live where task_no = 0) as r
 		where ($1 = '' or workflow_id = (select id from workflows where name = $1)) and ($2::text[] is null or state = any ($2))
-			and run_id >= uuid_floor($3) and run_id < uuid_floor($4)
-		order by run_id desc limit $5`, req.GetWorkflow(), states, from, until, pageSize)
+			and run_id >= uuid_floor($3) and run_id < uuid_floor($4) and ($6 = '{}'::jsonb or convert_from(labels, 'UTF8')::jsonb @> $6)
+		order by run_id desc limit $5`, req.GetWorkflow(), states, from, until, pageSize, labelled)
 	if err != nil {
 		return fmt.Errorf("look the runs up: %w", err)
 	}

@@ -235,6 +235,9 @@ var socket = regexp.MustCompile(`(read|write) (?:tcp|udp) \S+->\S+`)
 
 // flagOf names the flag or argument that a request's field comes from.
 func flagOf(path string) string {
+	if strings.HasSuffix(path, `"]`) {
+		path, _, _ = strings.Cut(path, `["`) // an entry of a map, whose key may have dots of its own
+	}
 	last := path[strings.LastIndexByte(path, '.')+1:]
 	last, _, _ = strings.Cut(last, "[")
 	if flag, ok := flags[last]; ok {
@@ -244,7 +247,7 @@ func flagOf(path string) string {
 }
 
 var flags = map[string]string{ //nolint:gochecknoglobals // a table
-	"input_json": "--input", "priority": "--priority", "run_id": "run id", "workflow": "workflow", "workflow_version": "--workflow-version",
+	"input_json": "--input", "labels": "--label", "priority": "--priority", "run_id": "run id", "workflow": "workflow", "workflow_version": "--workflow-version",
 	"slug": "slug", "email": "email", "password": "password", "role": "--role", "scopes": "--scope", "lifetime": "--lifetime", "name": "name",
 	"tasks": "--task", "reason": "--reason", "page_size": "--limit", "page_token": "--page-token", "parent_run_id": "--parent",
 	"created_after": "--since", "created_before": "--until", "statuses": "--status", "kind": "--kind", "worker_id": "worker", "user_id": "member", "token_id": "token", "invitation_id": "invitation", "session_id": "session", "id_prefix": "--id", "text": "--text", "min_level": "--level", "from": "--since", "window": "--since", "display_name": "--name", "task": "--task",

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tenon-run/tenon/cmd/tenon/show"
 	identityv1 "github.com/tenon-run/tenon/proto/tenon/identity/v1"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 )
@@ -125,6 +128,34 @@ func (c *cli) input(ctx context.Context, text string) (json.RawMessage, error) {
 		return nil, badCall("%s", message)
 	}
 	return value, nil
+}
+
+// pairs reads labels, each given as key=value. What a key and a value may be the server tells.
+func pairs(given []string) (map[string]string, error) {
+	if len(given) == 0 {
+		return nil, nil //nolint:nilnil // no labels are a good answer
+	}
+	labels := make(map[string]string, len(given))
+	for _, text := range given {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" {
+			return nil, badCall("--label %q is no label: give key=value", text)
+		}
+		if have, ok := labels[key]; ok && have != value {
+			return nil, badCall("--label names %q twice, with %q and %q", key, have, value)
+		}
+		labels[key] = value
+	}
+	return labels, nil
+}
+
+// pairsText is labels on a line.
+func pairsText(labels map[string]string) string {
+	out := make([]string, 0, len(labels))
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		out = append(out, show.OneLine(key+"="+labels[key]))
+	}
+	return strings.Join(out, "  ")
 }
 
 // readIn reads standard input to its end, or until ctx ends.

@@ -30,7 +30,7 @@ func (c *cli) runsCommand() *cobra.Command {
 // filters pick runs.
 type filters struct {
 	workflow, parent, prefix, since, until string
-	statuses                               []string
+	statuses, labels                       []string
 }
 
 func (f *filters) flags(c *cli, cmd *cobra.Command) {
@@ -39,6 +39,7 @@ func (f *filters) flags(c *cli, cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.since, "since", "", "only runs made at or after this: 2h, 7d, 2026-11-25, RFC 3339")
 	cmd.Flags().StringVar(&f.until, "until", "", "only runs made before this")
 	cmd.Flags().StringVar(&f.parent, "parent", "", "only children of this run")
+	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "only runs that carry the label `key=value`; given several times, all of the labels")
 	cmd.Flags().StringVar(&f.prefix, "id", "", "only runs whose id begins so, with or without run_")
 	must(cmd.RegisterFlagCompletionFunc("workflow", c.completeWorkflowFlag))
 	must(cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(words(runStatuses), cobra.ShellCompDirectiveNoFileComp)))
@@ -47,12 +48,16 @@ func (f *filters) flags(c *cli, cmd *cobra.Command) {
 
 // any says whether a filter is set.
 func (f *filters) any() bool {
-	return len(f.statuses) > 0 || f.workflow+f.parent+f.prefix+f.since+f.until != ""
+	return len(f.statuses) > 0 || len(f.labels) > 0 || f.workflow+f.parent+f.prefix+f.since+f.until != ""
 }
 
 // request makes the request of the filters, without a page.
 func (f *filters) request(c *cli) (*runsv1.ListRunsRequest, error) {
-	req := &runsv1.ListRunsRequest{Workflow: f.workflow, ParentRunId: f.parent, IdPrefix: f.prefix}
+	labels, err := pairs(f.labels)
+	if err != nil {
+		return nil, err
+	}
+	req := &runsv1.ListRunsRequest{Workflow: f.workflow, ParentRunId: f.parent, IdPrefix: f.prefix, Labels: labels}
 	for _, name := range f.statuses {
 		status, err := enum(runStatuses, "--status", name)
 		if err != nil {
@@ -97,6 +102,7 @@ func (c *cli) listRunsCommand() *cobra.Command {
 		use: "list", short: "List runs, newest first",
 		long: "List runs, newest first. Inputs and outputs are left out: tenon runs get shows them.",
 		example: `  tenon runs list --workflow order --status failed,timed_out --since 24h
+  tenon runs list --label env=prod --label customer=acme
   tenon runs list --parent run_01jd8x0c2hf6vts6q3n5m0k4rz --limit 0
   tenon runs list --limit 0 -o json | jq -r '.runs[].id'`,
 	}, func(ctx context.Context, _ []string) error { return c.listRuns(ctx, &f, &pages) })
@@ -180,6 +186,7 @@ func (c *cli) showRun(run *runsv1.Run) error {
 	f.add("Workflow", fmt.Sprintf("%s v%d", run.GetWorkflow(), run.GetWorkflowVersion()))
 	f.add("Status", progress.RunStatus(run.GetStatus()), progress.RunColour(run.GetStatus()))
 	f.add("Priority", fmt.Sprint(run.GetPriority()))
+	f.add("Labels", pairsText(run.GetLabels()))
 	if run.GetGeneration() > 1 {
 		f.add("Generation", fmt.Sprintf("%d (replayed)", run.GetGeneration()))
 	}

@@ -103,6 +103,32 @@ func TestRuns(t *testing.T) {
 	}
 }
 
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	server, y := signedIn(t)
+	works(t, server)
+	y.types("runs", "trigger", "greet", "--label", "env")
+	y.types("runs", "trigger", "greet", "--label", "env=prod", "--label", "env=dev")
+	y.types("runs", "trigger", "greet", "--label", "for.whom?=me")
+	y.types("runs", "trigger", "greet", "--label", "note="+strings.Repeat("a", 256))
+	y.types("runs", "trigger", "greet", "--input", `"Ada"`, "--label", "env=prod", "--label", "customer=Acme, Inc.", "--label", "empty=", "--wait")
+	y.ended("greet", `"Grace"`)
+	y.types("runs", "trigger", "fails", "--label", "env=prod", "--wait")
+	y.types("runs", "list", "--label", "env=prod")
+	y.types("runs", "list", "--label", "customer=Acme, Inc.", "--label", "env=prod", "--label", "empty=")
+	y.types("runs", "list", "--label", "env=")
+	y.types("runs", "list", "--label", "prod")
+	y.types("runs", "tail", "--label", "prod")
+	id := idText.FindString(y.quietly("", "runs", "list", "--label", "empty=", "-o", "json").out)
+	y.types("runs", "get", id)
+	y.types("runs", "replay", "--label", "env=prod")
+	y.types("runs", "replay", "--label", "env=prod", "--yes")
+	y.golden("labels")
+	if a := y.quietly("", "runs", "get", id, "-o", "json"); !strings.Contains(a.out, `"customer": "Acme, Inc."`) {
+		t.Errorf("exit %d: %s", a.code, a.out)
+	}
+}
+
 func TestListReadsAllPages(t *testing.T) {
 	t.Parallel()
 	server, y := signedIn(t)

@@ -33,7 +33,7 @@ func (o *chosen) flags(c *cli, cmd *cobra.Command) {
 func (o *chosen) ask(ctx context.Context, c *cli, client *tenon.Client, verb string, otherwise ...string) ([]string, error) {
 	if !o.any() {
 		if len(o.ids) == 0 {
-			return nil, badCall("nothing is chosen: name runs, or pick them with --workflow, --status, --since and the like")
+			return nil, badCall("nothing is chosen: name runs, or pick them with --workflow, --status, --label, --since and the like")
 		}
 		return o.ids, nil
 	}
@@ -128,7 +128,8 @@ func (c *cli) replayCommand() *cobra.Command {
 		long: "Replay the runs that are named, or all failed and timed out ones that filters pick; those are counted, and you are asked before.",
 		example: `  tenon runs replay run_01jd8x0c2hf6vts6q3n5m0k4rz
   tenon runs replay run_01jd8x0c2hf6vts6q3n5m0k4rz --task charge --watch
-  tenon runs replay --workflow order --status failed --since 2h`,
+  tenon runs replay --workflow order --status failed --since 2h
+  tenon runs replay --label customer=acme`,
 	}, func(ctx context.Context, args []string) error {
 		o.ids = args
 		if (watch || len(tasks) > 0) && len(args) != 1 {

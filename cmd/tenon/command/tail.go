@@ -14,21 +14,27 @@ import (
 
 func (c *cli) tailCommand() *cobra.Command {
 	var workflow string
+	var labels []string
 	cmd := c.command(text{
 		use: "tail", short: "Show the tenant's runs as they change, until Ctrl-C",
 		long: `Show a line for each run that comes into another state, from now on. A broken connection is opened again, without a gap. With -o json each change is
 the run as a line of JSON.`,
 		example: `  tenon runs tail
   tenon runs tail --workflow order -o json | jq -r 'select(.status == "RUN_STATUS_FAILED") | .id'`,
-	}, func(ctx context.Context, _ []string) error { return c.tail(ctx, workflow) })
+	}, func(ctx context.Context, _ []string) error { return c.tail(ctx, workflow, labels) })
 	cmd.Flags().StringVar(&workflow, "workflow", "", "only runs of this workflow")
+	cmd.Flags().StringArrayVar(&labels, "label", nil, "only runs that carry the label `key=value`; given several times, all of the labels")
 	must(cmd.RegisterFlagCompletionFunc("workflow", c.completeWorkflowFlag))
 	return cmd
 }
 
-func (c *cli) tail(ctx context.Context, workflow string) error {
+func (c *cli) tail(ctx context.Context, workflow string, labels []string) error {
+	wanted, err := pairs(labels)
+	if err != nil {
+		return err
+	}
 	return c.with(func(client *tenon.Client) error {
-		req := &runsv1.WatchRunsRequest{Workflow: workflow}
+		req := &runsv1.WatchRunsRequest{Workflow: workflow, Labels: wanted}
 		told := make(map[string]runsv1.RunStatus)
 		err := c.keepOn(ctx, func(alive func()) (bool, error) {
 			ctx, cancel := context.WithCancel(ctx)

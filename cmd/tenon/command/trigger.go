@@ -15,6 +15,7 @@ import (
 type triggerOptions struct {
 	input, runID      string
 	version, priority int
+	labels            []string
 	wait, watch       bool
 }
 
@@ -28,7 +29,7 @@ with --watch its tasks are drawn meanwhile. Ctrl-C ends the waiting, not the run
 The input is JSON: the flag's own text, @file, or - for standard input. The call is sent again when the connection breaks, under one run id,
 so it starts one run. Give --run-id to start one run however often the command is run.`,
 		example: `  tenon runs trigger greet --input '"world"' --wait
-  tenon runs trigger order --input @order.json --priority 9
+  tenon runs trigger order --input @order.json --priority 9 --label customer=acme --label env=prod
   jq -n '{n: 1}' | tenon runs trigger order --input - --watch`,
 	}, func(ctx context.Context, args []string) error { return c.trigger(ctx, args[0], o) })
 	cmd.Flags().StringVarP(&o.input, "input", "i", "null", "input as JSON, @file, or - for standard input")
@@ -36,6 +37,7 @@ so it starts one run. Give --run-id to start one run however often the command i
 	cmd.Flags().IntVar(&o.priority, "priority", unset, "0 to 9, 9 most urgent; default: the workflow's")
 	cmd.Flags().IntVar(&o.version, "workflow-version", 0, "version of the workflow; default: the newest")
 	cmd.Flags().StringVar(&o.runID, "run-id", "", "id of the run to start: run_ over a UUIDv7 made within the last 24 hours; default: a new one")
+	cmd.Flags().StringArrayVar(&o.labels, "label", nil, "label of the run as `key=value`, up to 16 times; no secrets, since all who may read runs see it")
 	cmd.Flags().BoolVar(&o.wait, "wait", false, "wait for the run's end and write its output")
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "watch the run to its end, as tenon runs watch does")
 	cmd.ValidArgsFunction = c.completeWorkflows
@@ -53,6 +55,10 @@ func (c *cli) trigger(ctx context.Context, workflow string, o triggerOptions) er
 	if o.version < 0 {
 		return badCall("--workflow-version must not be negative")
 	}
+	labels, err := pairs(o.labels)
+	if err != nil {
+		return err
+	}
 	input, err := c.input(ctx, o.input)
 	if err != nil {
 		return err
@@ -66,6 +72,9 @@ func (c *cli) trigger(ctx context.Context, workflow string, o triggerOptions) er
 	}
 	if o.runID != "" {
 		opts = append(opts, tenon.WithRunID(o.runID))
+	}
+	if len(labels) > 0 {
+		opts = append(opts, tenon.WithLabels(labels))
 	}
 	return c.with(func(client *tenon.Client) error {
 		call, cancel := context.WithTimeout(ctx, c.timeout)

@@ -29,8 +29,9 @@ SELECT r.tenant_id, r.run_id, 0, true, r.class, r.workflow_id, r.workflow_versio
 ) AS r (tenant_id, run_id, class, workflow_id, workflow_version, priority, lane, rank, due_at, deadline_at, created_at, request_hash, traceparent, input, input_ref);
 
 -- name: InsertLive :execrows
-INSERT INTO live (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision)
-SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.workflow_version, r.state, r.generation, r.attempt, r.lost, r.priority, r.lane, r.rank, r.due_at, r.deadline_at, r.created_at, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.worker_session, r.stop_reason, r.request_hash, r.parent_run_id, r.parent_task_no, r.parent_generation, r.child_key, r.child_runs, r.traceparent, r.input, r.input_ref, r.output, r.output_ref, r.error, r.revision FROM unnest(
+-- labels is NULL as a whole where no row has any.
+INSERT INTO live (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels)
+SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.workflow_version, r.state, r.generation, r.attempt, r.lost, r.priority, r.lane, r.rank, r.due_at, r.deadline_at, r.created_at, r.queued_at, r.started_at, r.ended_at, r.assignment_id, r.worker_id, r.worker_session, r.stop_reason, r.request_hash, r.parent_run_id, r.parent_task_no, r.parent_generation, r.child_key, r.child_runs, r.traceparent, r.input, r.input_ref, r.output, r.output_ref, r.error, r.revision, r.labels FROM unnest(
   @tenant_ids::bigint[],
   @run_ids::uuid[],
   @task_nos::smallint[],
@@ -67,8 +68,9 @@ SELECT r.tenant_id, r.run_id, r.task_no, r.single, r.class, r.workflow_id, r.wor
   @outputs::bytea[],
   @output_refs::uuid[],
   @errors::bytea[],
-  @revisions::bigint[]
-) AS r (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision);
+  @revisions::bigint[],
+  @labels::bytea[]
+) AS r (tenant_id, run_id, task_no, single, class, workflow_id, workflow_version, state, generation, attempt, lost, priority, lane, rank, due_at, deadline_at, created_at, queued_at, started_at, ended_at, assignment_id, worker_id, worker_session, stop_reason, request_hash, parent_run_id, parent_task_no, parent_generation, child_key, child_runs, traceparent, input, input_ref, output, output_ref, error, revision, labels);
 
 -- name: UpdateLive :one
 -- Changes rows in place, and counts them.
@@ -105,6 +107,11 @@ SELECT r.tenant_id, r.class, r.run_id, r.generation, r.task_no, r.ended_at, r.at
 -- name: InsertChildRuns :exec
 INSERT INTO child_runs (tenant_id, class, parent_run_id, run_id)
 SELECT r.tenant_id, r.class, r.parent_run_id, r.run_id FROM unnest(@tenant_ids::bigint[], @classes::smallint[], @parent_run_ids::uuid[], @run_ids::uuid[]) AS r (tenant_id, class, parent_run_id, run_id)
+ON CONFLICT DO NOTHING;
+
+-- name: InsertRunLabels :exec
+INSERT INTO run_labels (tenant_id, class, key, value, run_id)
+SELECT r.tenant_id, r.class, r.key, r.value, r.run_id FROM unnest(@tenant_ids::bigint[], @classes::smallint[], @keys::text[], @values::text[], @run_ids::uuid[]) AS r (tenant_id, class, key, value, run_id)
 ON CONFLICT DO NOTHING;
 
 -- name: PutSessions :exec

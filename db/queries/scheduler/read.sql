@@ -3,7 +3,7 @@
 -- name: ListOpenRuns :many
 -- Open runs, newest first; with waiting set only those that have not begun, as far as their rows and begun_ids know.
 SELECT l.run_id, l.generation, l.single, l.workflow_id, l.workflow_version, l.state, l.attempt, l.lost, l.priority, l.created_at, l.queued_at,
-  l.started_at, l.ended_at, l.parent_run_id, l.parent_task_no, l.child_runs, l.worker_id, l.error, l.revision, true AS open
+  l.started_at, l.ended_at, l.parent_run_id, l.parent_task_no, l.child_runs, l.worker_id, l.error, l.revision, l.labels, true AS open
 FROM live l
 WHERE l.tenant_id = @tenant_id AND l.task_no = 0 AND l.run_id < @before_id AND l.run_id >= @from_id
   AND (@workflow_id::bigint = 0 OR l.workflow_id = @workflow_id)
@@ -13,7 +13,7 @@ ORDER BY l.run_id DESC LIMIT @page_size;
 -- name: ListBegunRuns :many
 -- Open runs that have begun, newest first: by their rows, and those that the owner alone knows of.
 SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
-  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, true AS open
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.labels, true AS open
 FROM (
   (SELECT b.* FROM live b
    WHERE b.tenant_id = @tenant_id AND b.task_no = 0 AND (b.started_at > 0 OR b.attempt > 1 OR b.lost > 0) AND b.run_id < @before_id AND b.run_id >= @from_id
@@ -31,7 +31,7 @@ ORDER BY r.run_id DESC LIMIT @page_size;
 -- name: ListFinishedRuns :many
 -- Finished runs in their newest generation, newest first, class by class in the order of the key. With by_state a run that is open again is left out.
 SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
-  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, false AS open
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.labels, false AS open
 FROM unnest('{1,2,3}'::smallint[]) AS c (class)
 CROSS JOIN LATERAL (
   SELECT h.* FROM history_runs h
@@ -47,7 +47,7 @@ ORDER BY r.run_id DESC LIMIT @page_size;
 -- name: ListBadRuns :many
 -- Finished runs that did not complete: each state is read in the order of its index.
 SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
-  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, false AS open
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.labels, false AS open
 FROM unnest('{1,2,3}'::smallint[]) AS c (class)
 CROSS JOIN unnest(@states::text[]) AS s (state)
 CROSS JOIN LATERAL (
@@ -72,25 +72,35 @@ CROSS JOIN LATERAL (
 ) AS r
 ORDER BY r.run_id DESC LIMIT @page_size;
 
+-- name: LabelledIDs :many
+-- The runs that carry a label, newest first.
+SELECT r.run_id FROM unnest('{1,2,3}'::smallint[]) AS c (class)
+CROSS JOIN LATERAL (
+  SELECT h.run_id FROM run_labels h
+  WHERE h.tenant_id = @tenant_id AND h.class = c.class AND h.key = @key AND h.value = @value AND h.run_id < @before_id AND h.run_id >= @from_id
+  ORDER BY h.run_id DESC LIMIT @page_size
+) AS r
+ORDER BY r.run_id DESC LIMIT @page_size;
+
 -- name: ListedRuns :many
 -- Runs as a list shows them, open or finished.
 SELECT r.run_id, r.generation, r.single, r.workflow_id, r.workflow_version, r.state, r.attempt, r.lost, r.priority, r.created_at, r.queued_at,
-  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.open::boolean AS open FROM unnest(@run_ids::uuid[]) AS k (run_id)
+  r.started_at, r.ended_at, r.parent_run_id, r.parent_task_no, r.child_runs, r.worker_id, r.error, r.revision, r.labels, r.open::boolean AS open FROM unnest(@run_ids::uuid[]) AS k (run_id)
 CROSS JOIN LATERAL (
   (SELECT live.run_id, live.generation, live.single, live.workflow_id, live.workflow_version, live.state, live.attempt, live.lost, live.priority, live.created_at, live.queued_at,
-  live.started_at, live.ended_at, live.parent_run_id, live.parent_task_no, live.child_runs, live.worker_id, live.error, live.revision, true AS open
+  live.started_at, live.ended_at, live.parent_run_id, live.parent_task_no, live.child_runs, live.worker_id, live.error, live.revision, live.labels, true AS open
    FROM live WHERE live.tenant_id = @tenant_id AND live.run_id = k.run_id AND live.task_no = 0)
   UNION ALL
   (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at,
-  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false
+  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, h.labels, false
    FROM history_runs h WHERE h.tenant_id = @tenant_id AND h.class = 1 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
   UNION ALL
   (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at,
-  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false
+  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, h.labels, false
    FROM history_runs h WHERE h.tenant_id = @tenant_id AND h.class = 2 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
   UNION ALL
   (SELECT h.run_id, h.generation, h.single, h.workflow_id, h.workflow_version, h.state, h.attempt, h.lost, h.priority, h.created_at, h.queued_at,
-  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, false
+  h.started_at, h.ended_at, h.parent_run_id, h.parent_task_no, h.child_runs, h.worker_id, h.error, h.revision, h.labels, false
    FROM history_runs h WHERE h.tenant_id = @tenant_id AND h.class = 3 AND h.run_id = k.run_id ORDER BY h.generation DESC LIMIT 1)
   LIMIT 1
 ) AS r

@@ -83,7 +83,7 @@ func (s *Shard) create(t *tenant, in *Trigger, id flow.ID, parent *assignment) {
 	head := Row{
 		RunKey: RunKey{t.id, id}, Single: in.Plan.Single(), Class: w.Class, WorkflowID: in.Plan.WorkflowID, Version: int32(in.Plan.Version), //nolint:gosec // capped at 10,000
 		State: queued, Generation: 1, Attempt: 1, Priority: in.Priority, CreatedAt: s.now, QueuedAt: s.now,
-		RequestHash: in.Hash, Traceparent: in.Traceparent, Input: in.Input,
+		RequestHash: in.Hash, Traceparent: in.Traceparent, Input: in.Input, Labels: in.Labels,
 	}
 	if w.RunTimeout > 0 {
 		head.DeadlineAt = s.now + w.RunTimeout.Microseconds()
@@ -100,7 +100,7 @@ func (s *Shard) create(t *tenant, in *Trigger, id flow.ID, parent *assignment) {
 		for i := range w.Tasks {
 			task := head
 			task.TaskNo, task.DeadlineAt, task.RequestHash, task.Traceparent, task.Input, task.State = int16(i+1), 0, nil, "", Payload{}, flow.Blocked //nolint:gosec // at most 300
-			task.ParentRun, task.ParentTask, task.ParentGeneration, task.ChildKey, task.QueuedAt = flow.ID{}, 0, 0, "", 0
+			task.ParentRun, task.ParentTask, task.ParentGeneration, task.ChildKey, task.QueuedAt, task.Labels = flow.ID{}, 0, 0, "", 0, nil
 			r.rows = append(r.rows, &row{Row: task, run: r, fresh: true})
 		}
 	}

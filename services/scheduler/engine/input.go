@@ -31,6 +31,7 @@ type Trigger struct {
 	Input       Payload
 	Parent      *ParentLink
 	Traceparent string
+	Labels      []byte
 }
 
 // CancelRun asks for an early end.

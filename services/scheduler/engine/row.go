@@ -68,6 +68,7 @@ type Row struct {
 	Input            Payload
 	Output           Payload
 	Error            *TaskError
+	Labels           []byte // of a run, in its own row; the core carries them and never reads them
 	Revision         int64
 }
 

@@ -27,7 +27,7 @@ func traceparent(ctx context.Context) string {
 func newRun(w *runsv1.NewRun, trace string) scheduler.NewRun {
 	out := scheduler.NewRun{
 		Workflow: w.GetWorkflow(), Version: int(w.GetWorkflowVersion()), Priority: -1, Input: []byte(w.GetInputJson()), FirstSend: w.GetFirstSend(),
-		Traceparent: trace,
+		Traceparent: trace, Labels: w.GetLabels(),
 	}
 	if w.Priority != nil {
 		out.Priority = int(w.GetPriority())
@@ -136,7 +136,7 @@ func wireHead(v *scheduler.RunView) *runsv1.Run {
 	out := &runsv1.Run{
 		Id: runID(top.ID), Workflow: v.Plan.Workflow.Name, WorkflowVersion: top.Version, Status: runStatus(v.Status()), Generation: top.Generation,
 		Priority: int32(top.Priority), ChildRuns: top.ChildRuns, CreateTime: stamp(top.CreatedAt), StartTime: stamp(top.StartedAt), EndTime: stamp(top.EndedAt),
-		Revision: v.Revision(),
+		Revision: v.Revision(), Labels: v.Labels(),
 	}
 	if top.State.Final() {
 		out.Error = wireError(top.Error)

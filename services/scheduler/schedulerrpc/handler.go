@@ -118,7 +118,7 @@ func (s *server) GetRun(ctx context.Context, req *runsv1.GetRunRequest) (*runsv1
 }
 
 func (s *server) ListRuns(ctx context.Context, req *runsv1.ListRunsRequest) (*runsv1.ListRunsResponse, error) {
-	filter := scheduler.Filter{Workflow: req.GetWorkflow(), PageSize: pageSize(req.GetPageSize(), defaultRuns)}
+	filter := scheduler.Filter{Workflow: req.GetWorkflow(), Labels: req.GetLabels(), PageSize: pageSize(req.GetPageSize(), defaultRuns)}
 	if t := req.GetCreatedAfter(); t != nil {
 		filter.CreatedAfter = t.AsTime()
 	}

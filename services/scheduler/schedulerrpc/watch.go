@@ -24,7 +24,7 @@ func (s *server) WatchRun(ctx context.Context, req *runsv1.WatchRunRequest, stre
 }
 
 func (s *server) WatchRuns(ctx context.Context, req *runsv1.WatchRunsRequest, stream *connect.ServerStream[runsv1.WatchRunsResponse]) error {
-	return s.svc.WatchAll(ctx, req.GetWorkflow(), req.GetResumeToken(), func(said scheduler.RunChanges) error {
+	return s.svc.WatchAll(ctx, req.GetWorkflow(), req.GetLabels(), req.GetResumeToken(), func(said scheduler.RunChanges) error {
 		out := &runsv1.WatchRunsResponse{Reset_: said.Reset, ResumeToken: said.Token}
 		for _, v := range said.Views {
 			out.Runs = append(out.Runs, wireListed(v))

@@ -699,8 +699,10 @@ type TriggerRun struct {
 	Input           *Payload `protobuf:"bytes,7,opt,name=input,proto3" json:"input,omitempty"`
 	Parent          *Parent  `protobuf:"bytes,8,opt,name=parent,proto3" json:"parent,omitempty"`
 	Traceparent     string   `protobuf:"bytes,9,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The run's labels as a JSON object with sorted keys; empty where it has none.
+	Labels        []byte `protobuf:"bytes,10,opt,name=labels,proto3" json:"labels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TriggerRun) Reset() {
@@ -794,6 +796,13 @@ func (x *TriggerRun) GetTraceparent() string {
 		return x.Traceparent
 	}
 	return ""
+}
+
+func (x *TriggerRun) GetLabels() []byte {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 type Parent struct {
@@ -3798,7 +3807,7 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x03ref\x18\x02 \x01(\fR\x03ref\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\";\n" +
 	"\vTriggerRuns\x12,\n" +
-	"\x04runs\x18\x01 \x03(\v2\x18.tenon.bus.v1.TriggerRunR\x04runs\"\xc1\x02\n" +
+	"\x04runs\x18\x01 \x03(\v2\x18.tenon.bus.v1.TriggerRunR\x04runs\"\xd9\x02\n" +
 	"\n" +
 	"TriggerRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12!\n" +
@@ -3810,7 +3819,9 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\bpriority\x18\x06 \x01(\x05R\bpriority\x12+\n" +
 	"\x05input\x18\a \x01(\v2\x15.tenon.bus.v1.PayloadR\x05input\x12,\n" +
 	"\x06parent\x18\b \x01(\v2\x14.tenon.bus.v1.ParentR\x06parent\x12 \n" +
-	"\vtraceparent\x18\t \x01(\tR\vtraceparent\"u\n" +
+	"\vtraceparent\x18\t \x01(\tR\vtraceparent\x12\x16\n" +
+	"\x06labels\x18\n" +
+	" \x01(\fR\x06labels\"u\n" +
 	"\x06Parent\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\tR\x04task\x12#\n" +

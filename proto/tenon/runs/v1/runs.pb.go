@@ -422,8 +422,10 @@ type Run struct {
 	StartTime  *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	EndTime    *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// Grows with each change; a reader drops what is older than what it has.
-	Revision      int64   `protobuf:"varint,15,opt,name=revision,proto3" json:"revision,omitempty"`
-	Tasks         []*Task `protobuf:"bytes,16,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	Revision int64   `protobuf:"varint,15,opt,name=revision,proto3" json:"revision,omitempty"`
+	Tasks    []*Task `protobuf:"bytes,16,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// As the run was triggered with them.
+	Labels        map[string]string `protobuf:"bytes,17,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -566,6 +568,13 @@ func (x *Run) GetRevision() int64 {
 func (x *Run) GetTasks() []*Task {
 	if x != nil {
 		return x.Tasks
+	}
+	return nil
+}
+
+func (x *Run) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
 	}
 	return nil
 }
@@ -931,7 +940,11 @@ type NewRun struct {
 	// Set by an SDK on the first send of an id that it made itself; saves the look-up among finished runs.
 	FirstSend bool `protobuf:"varint,6,opt,name=first_send,json=firstSend,proto3" json:"first_send,omitempty"`
 	// Set by a worker that starts a child of the task it is running.
-	Parent        *ParentAssignment `protobuf:"bytes,7,opt,name=parent,proto3" json:"parent,omitempty"`
+	Parent *ParentAssignment `protobuf:"bytes,7,opt,name=parent,proto3" json:"parent,omitempty"`
+	// What the run can be found by, at most 16 pairs. A key is 1 to 63 letters, digits, ".", "_", "/" and "-" and begins with a letter or digit; a value is at most
+	// 255 bytes of text without control characters, and may be empty. They are no place for secrets: whoever may read runs sees them, and they stand in
+	// addresses of the dashboard. A replay keeps them, and a child run has only those that it is given.
+	Labels        map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1011,6 +1024,13 @@ func (x *NewRun) GetFirstSend() bool {
 func (x *NewRun) GetParent() *ParentAssignment {
 	if x != nil {
 		return x.Parent
+	}
+	return nil
+}
+
+func (x *NewRun) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
 	}
 	return nil
 }
@@ -1704,7 +1724,9 @@ type ListRunsRequest struct {
 	// Only children of this run.
 	ParentRunId string `protobuf:"bytes,7,opt,name=parent_run_id,json=parentRunId,proto3" json:"parent_run_id,omitempty"`
 	// Only runs whose id begins with this text, with or without "run_"; letters of any case.
-	IdPrefix      string `protobuf:"bytes,8,opt,name=id_prefix,json=idPrefix,proto3" json:"id_prefix,omitempty"`
+	IdPrefix string `protobuf:"bytes,8,opt,name=id_prefix,json=idPrefix,proto3" json:"id_prefix,omitempty"`
+	// Only runs that carry every one of these labels, with exactly this value: an empty value fits an empty value alone.
+	Labels        map[string]string `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1793,6 +1815,13 @@ func (x *ListRunsRequest) GetIdPrefix() string {
 		return x.IdPrefix
 	}
 	return ""
+}
+
+func (x *ListRunsRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 type ListRunsResponse struct {
@@ -2639,7 +2668,9 @@ type WatchRunsRequest struct {
 	// Only runs of this workflow.
 	Workflow string `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	// Of the last message that arrived, to go on after a broken connection.
-	ResumeToken   string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	ResumeToken string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// Only runs that carry every one of these labels, as in ListRuns.
+	Labels        map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2686,6 +2717,13 @@ func (x *WatchRunsRequest) GetResumeToken() string {
 		return x.ResumeToken
 	}
 	return ""
+}
+
+func (x *WatchRunsRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 type WatchRunsResponse struct {
@@ -3519,7 +3557,7 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\n" +
 	"ParentTask\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
-	"\x04task\x18\x02 \x01(\tR\x04task\"\x8e\x05\n" +
+	"\x04task\x18\x02 \x01(\tR\x04task\"\x81\x06\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12)\n" +
@@ -3544,7 +3582,11 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"start_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1a\n" +
 	"\brevision\x18\x0f \x01(\x03R\brevision\x12)\n" +
-	"\x05tasks\x18\x10 \x03(\v2\x13.tenon.runs.v1.TaskR\x05tasks\"\x98\x04\n" +
+	"\x05tasks\x18\x10 \x03(\v2\x13.tenon.runs.v1.TaskR\x05tasks\x126\n" +
+	"\x06labels\x18\x11 \x03(\v2\x1e.tenon.runs.v1.Run.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x04\n" +
 	"\x04Task\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x19.tenon.runs.v1.TaskStatusR\x06status\x12\x18\n" +
@@ -3587,7 +3629,7 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12%\n" +
 	"\vfields_json\x18\a \x01(\tB\x04\x90\xb5\x18\x01R\n" +
 	"fieldsJson\x12\x0e\n" +
-	"\x02id\x18\b \x01(\tR\x02id\"\xb9\x02\n" +
+	"\x02id\x18\b \x01(\tR\x02id\"\xfa\x05\n" +
 	"\x06NewRun\x12\x1e\n" +
 	"\x06run_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05runId\x12%\n" +
 	"\bworkflow\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\bworkflow\x122\n" +
@@ -3597,7 +3639,13 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\bpriority\x18\x05 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\t(\x00H\x00R\bpriority\x88\x01\x01\x12\x1d\n" +
 	"\n" +
 	"first_send\x18\x06 \x01(\bR\tfirstSend\x127\n" +
-	"\x06parent\x18\a \x01(\v2\x1f.tenon.runs.v1.ParentAssignmentR\x06parentB\v\n" +
+	"\x06parent\x18\a \x01(\v2\x1f.tenon.runs.v1.ParentAssignmentR\x06parent\x12\x83\x03\n" +
+	"\x06labels\x18\b \x03(\v2!.tenon.runs.v1.NewRun.LabelsEntryB\xc7\x02\xbaH\xc3\x02\x9a\x01\xbf\x02\x10\x10\"\xa7\x01\xba\x01\xa3\x01\n" +
+	"\tlabel.key\x12ba label's key is 1 to 63 letters, digits, \".\", \"_\", \"/\" and \"-\", and begins with a letter or digit\x1a2this.matches('^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,62}$')*\x90\x01\xba\x01\x8c\x01\n" +
+	"\vlabel.value\x12Ga label's value is at most 255 bytes of text without control characters\x1a4size(bytes(this)) <= 255 && !this.matches('\\\\p{Cc}')R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
 	"\t_priority\"\xa8\x01\n" +
 	"\x10ParentAssignment\x12 \n" +
 	"\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12\x1d\n" +
@@ -3636,7 +3684,7 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\rGetRunRequest\x12 \n" +
 	"\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\"6\n" +
 	"\x0eGetRunResponse\x12$\n" +
-	"\x03run\x18\x01 \x01(\v2\x12.tenon.runs.v1.RunR\x03run\"\xa8\x03\n" +
+	"\x03run\x18\x01 \x01(\v2\x12.tenon.runs.v1.RunR\x03run\"\xf2\x06\n" +
 	"\x0fListRunsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
@@ -3647,7 +3695,13 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\rcreated_after\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\fcreatedAfter\x12A\n" +
 	"\x0ecreated_before\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rcreatedBefore\x12+\n" +
 	"\rparent_run_id\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\vparentRunId\x12$\n" +
-	"\tid_prefix\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\bidPrefix\"b\n" +
+	"\tid_prefix\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\bidPrefix\x12\x8c\x03\n" +
+	"\x06labels\x18\t \x03(\v2*.tenon.runs.v1.ListRunsRequest.LabelsEntryB\xc7\x02\xbaH\xc3\x02\x9a\x01\xbf\x02\x10\x10\"\xa7\x01\xba\x01\xa3\x01\n" +
+	"\tlabel.key\x12ba label's key is 1 to 63 letters, digits, \".\", \"_\", \"/\" and \"-\", and begins with a letter or digit\x1a2this.matches('^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,62}$')*\x90\x01\xba\x01\x8c\x01\n" +
+	"\vlabel.value\x12Ga label's value is at most 255 bytes of text without control characters\x1a4size(bytes(this)) <= 255 && !this.matches('\\\\p{Cc}')R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
 	"\x10ListRunsResponse\x12&\n" +
 	"\x04runs\x18\x01 \x03(\v2\x12.tenon.runs.v1.RunR\x04runs\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x89\x01\n" +
@@ -3698,10 +3752,16 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\x11ReplayRunsRequest\x12,\n" +
 	"\arun_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\x06runIds\"H\n" +
 	"\x12ReplayRunsResponse\x122\n" +
-	"\aresults\x18\x01 \x03(\v2\x18.tenon.runs.v1.RunResultR\aresults\"d\n" +
+	"\aresults\x18\x01 \x03(\v2\x18.tenon.runs.v1.RunResultR\aresults\"\xaf\x04\n" +
 	"\x10WatchRunsRequest\x12#\n" +
 	"\bworkflow\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\bworkflow\x12+\n" +
-	"\fresume_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vresumeToken\"t\n" +
+	"\fresume_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\vresumeToken\x12\x8d\x03\n" +
+	"\x06labels\x18\x03 \x03(\v2+.tenon.runs.v1.WatchRunsRequest.LabelsEntryB\xc7\x02\xbaH\xc3\x02\x9a\x01\xbf\x02\x10\x10\"\xa7\x01\xba\x01\xa3\x01\n" +
+	"\tlabel.key\x12ba label's key is 1 to 63 letters, digits, \".\", \"_\", \"/\" and \"-\", and begins with a letter or digit\x1a2this.matches('^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,62}$')*\x90\x01\xba\x01\x8c\x01\n" +
+	"\vlabel.value\x12Ga label's value is at most 255 bytes of text without control characters\x1a4size(bytes(this)) <= 255 && !this.matches('\\\\p{Cc}')R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"t\n" +
 	"\x11WatchRunsResponse\x12&\n" +
 	"\x04runs\x18\x01 \x03(\v2\x12.tenon.runs.v1.RunR\x04runs\x12\x14\n" +
 	"\x05reset\x18\x02 \x01(\bR\x05reset\x12!\n" +
@@ -3857,7 +3917,7 @@ func file_tenon_runs_v1_runs_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_runs_v1_runs_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tenon_runs_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_tenon_runs_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_tenon_runs_v1_runs_proto_goTypes = []any{
 	(RunStatus)(0),                    // 0: tenon.runs.v1.RunStatus
 	(TaskStatus)(0),                   // 1: tenon.runs.v1.TaskStatus
@@ -3913,113 +3973,121 @@ var file_tenon_runs_v1_runs_proto_goTypes = []any{
 	(*ListQueuesRequest)(nil),         // 51: tenon.runs.v1.ListQueuesRequest
 	(*ListQueuesResponse)(nil),        // 52: tenon.runs.v1.ListQueuesResponse
 	(*Queue)(nil),                     // 53: tenon.runs.v1.Queue
-	(*timestamppb.Timestamp)(nil),     // 54: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 55: google.protobuf.Duration
+	nil,                               // 54: tenon.runs.v1.Run.LabelsEntry
+	nil,                               // 55: tenon.runs.v1.NewRun.LabelsEntry
+	nil,                               // 56: tenon.runs.v1.ListRunsRequest.LabelsEntry
+	nil,                               // 57: tenon.runs.v1.WatchRunsRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil),     // 58: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 59: google.protobuf.Duration
 }
 var file_tenon_runs_v1_runs_proto_depIdxs = []int32{
 	0,  // 0: tenon.runs.v1.Run.status:type_name -> tenon.runs.v1.RunStatus
 	4,  // 1: tenon.runs.v1.Run.error:type_name -> tenon.runs.v1.TaskError
 	5,  // 2: tenon.runs.v1.Run.parent:type_name -> tenon.runs.v1.ParentTask
-	54, // 3: tenon.runs.v1.Run.create_time:type_name -> google.protobuf.Timestamp
-	54, // 4: tenon.runs.v1.Run.start_time:type_name -> google.protobuf.Timestamp
-	54, // 5: tenon.runs.v1.Run.end_time:type_name -> google.protobuf.Timestamp
+	58, // 3: tenon.runs.v1.Run.create_time:type_name -> google.protobuf.Timestamp
+	58, // 4: tenon.runs.v1.Run.start_time:type_name -> google.protobuf.Timestamp
+	58, // 5: tenon.runs.v1.Run.end_time:type_name -> google.protobuf.Timestamp
 	7,  // 6: tenon.runs.v1.Run.tasks:type_name -> tenon.runs.v1.Task
-	1,  // 7: tenon.runs.v1.Task.status:type_name -> tenon.runs.v1.TaskStatus
-	4,  // 8: tenon.runs.v1.Task.error:type_name -> tenon.runs.v1.TaskError
-	54, // 9: tenon.runs.v1.Task.queue_time:type_name -> google.protobuf.Timestamp
-	54, // 10: tenon.runs.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	54, // 11: tenon.runs.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	54, // 12: tenon.runs.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
-	2,  // 13: tenon.runs.v1.Attempt.outcome:type_name -> tenon.runs.v1.AttemptOutcome
-	4,  // 14: tenon.runs.v1.Attempt.error:type_name -> tenon.runs.v1.TaskError
-	54, // 15: tenon.runs.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	54, // 16: tenon.runs.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	54, // 17: tenon.runs.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	3,  // 18: tenon.runs.v1.LogLine.level:type_name -> tenon.runs.v1.LogLevel
-	11, // 19: tenon.runs.v1.NewRun.parent:type_name -> tenon.runs.v1.ParentAssignment
-	10, // 20: tenon.runs.v1.TriggerRequest.run:type_name -> tenon.runs.v1.NewRun
-	10, // 21: tenon.runs.v1.TriggerBulkRequest.runs:type_name -> tenon.runs.v1.NewRun
-	16, // 22: tenon.runs.v1.TriggerBulkResponse.results:type_name -> tenon.runs.v1.TriggerResult
-	17, // 23: tenon.runs.v1.TriggerResult.error:type_name -> tenon.runs.v1.ItemError
-	10, // 24: tenon.runs.v1.TriggerAndWaitRequest.run:type_name -> tenon.runs.v1.NewRun
-	55, // 25: tenon.runs.v1.TriggerAndWaitRequest.timeout:type_name -> google.protobuf.Duration
-	6,  // 26: tenon.runs.v1.TriggerAndWaitResponse.run:type_name -> tenon.runs.v1.Run
-	11, // 27: tenon.runs.v1.AwaitRunsRequest.parent:type_name -> tenon.runs.v1.ParentAssignment
-	6,  // 28: tenon.runs.v1.AwaitRunsResponse.runs:type_name -> tenon.runs.v1.Run
-	6,  // 29: tenon.runs.v1.GetRunResponse.run:type_name -> tenon.runs.v1.Run
-	0,  // 30: tenon.runs.v1.ListRunsRequest.statuses:type_name -> tenon.runs.v1.RunStatus
-	54, // 31: tenon.runs.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	54, // 32: tenon.runs.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	6,  // 33: tenon.runs.v1.ListRunsResponse.runs:type_name -> tenon.runs.v1.Run
-	8,  // 34: tenon.runs.v1.ListAttemptsResponse.attempts:type_name -> tenon.runs.v1.Attempt
-	3,  // 35: tenon.runs.v1.ListLogsRequest.min_level:type_name -> tenon.runs.v1.LogLevel
-	9,  // 36: tenon.runs.v1.ListLogsResponse.lines:type_name -> tenon.runs.v1.LogLine
-	6,  // 37: tenon.runs.v1.WatchRunResponse.run:type_name -> tenon.runs.v1.Run
-	11, // 38: tenon.runs.v1.CancelRunRequest.parent:type_name -> tenon.runs.v1.ParentAssignment
-	6,  // 39: tenon.runs.v1.CancelRunResponse.run:type_name -> tenon.runs.v1.Run
-	6,  // 40: tenon.runs.v1.ReplayRunResponse.run:type_name -> tenon.runs.v1.Run
-	38, // 41: tenon.runs.v1.CancelRunsResponse.results:type_name -> tenon.runs.v1.RunResult
-	17, // 42: tenon.runs.v1.RunResult.error:type_name -> tenon.runs.v1.ItemError
-	38, // 43: tenon.runs.v1.ReplayRunsResponse.results:type_name -> tenon.runs.v1.RunResult
-	6,  // 44: tenon.runs.v1.WatchRunsResponse.runs:type_name -> tenon.runs.v1.Run
-	3,  // 45: tenon.runs.v1.WatchLogsRequest.min_level:type_name -> tenon.runs.v1.LogLevel
-	9,  // 46: tenon.runs.v1.WatchLogsResponse.lines:type_name -> tenon.runs.v1.LogLine
-	54, // 47: tenon.runs.v1.GetRunStatsRequest.from:type_name -> google.protobuf.Timestamp
-	54, // 48: tenon.runs.v1.GetRunStatsRequest.to:type_name -> google.protobuf.Timestamp
-	55, // 49: tenon.runs.v1.GetRunStatsRequest.step:type_name -> google.protobuf.Duration
-	47, // 50: tenon.runs.v1.GetRunStatsResponse.ended:type_name -> tenon.runs.v1.RunCounts
-	48, // 51: tenon.runs.v1.GetRunStatsResponse.points:type_name -> tenon.runs.v1.RunStatsPoint
-	54, // 52: tenon.runs.v1.RunStatsPoint.time:type_name -> google.protobuf.Timestamp
-	47, // 53: tenon.runs.v1.RunStatsPoint.ended:type_name -> tenon.runs.v1.RunCounts
-	55, // 54: tenon.runs.v1.GetWorkflowHealthRequest.window:type_name -> google.protobuf.Duration
-	47, // 55: tenon.runs.v1.GetWorkflowHealthResponse.ended:type_name -> tenon.runs.v1.RunCounts
-	55, // 56: tenon.runs.v1.GetWorkflowHealthResponse.run_p50:type_name -> google.protobuf.Duration
-	55, // 57: tenon.runs.v1.GetWorkflowHealthResponse.run_p95:type_name -> google.protobuf.Duration
-	55, // 58: tenon.runs.v1.GetWorkflowHealthResponse.queue_p50:type_name -> google.protobuf.Duration
-	55, // 59: tenon.runs.v1.GetWorkflowHealthResponse.queue_p95:type_name -> google.protobuf.Duration
-	53, // 60: tenon.runs.v1.ListQueuesResponse.queues:type_name -> tenon.runs.v1.Queue
-	54, // 61: tenon.runs.v1.Queue.oldest_queue_time:type_name -> google.protobuf.Timestamp
-	12, // 62: tenon.runs.v1.RunService.Trigger:input_type -> tenon.runs.v1.TriggerRequest
-	14, // 63: tenon.runs.v1.RunService.TriggerBulk:input_type -> tenon.runs.v1.TriggerBulkRequest
-	18, // 64: tenon.runs.v1.RunService.TriggerAndWait:input_type -> tenon.runs.v1.TriggerAndWaitRequest
-	20, // 65: tenon.runs.v1.RunService.AwaitRuns:input_type -> tenon.runs.v1.AwaitRunsRequest
-	22, // 66: tenon.runs.v1.RunService.GetRun:input_type -> tenon.runs.v1.GetRunRequest
-	24, // 67: tenon.runs.v1.RunService.ListRuns:input_type -> tenon.runs.v1.ListRunsRequest
-	26, // 68: tenon.runs.v1.RunService.ListAttempts:input_type -> tenon.runs.v1.ListAttemptsRequest
-	28, // 69: tenon.runs.v1.RunService.ListLogs:input_type -> tenon.runs.v1.ListLogsRequest
-	30, // 70: tenon.runs.v1.RunService.WatchRun:input_type -> tenon.runs.v1.WatchRunRequest
-	32, // 71: tenon.runs.v1.RunService.CancelRun:input_type -> tenon.runs.v1.CancelRunRequest
-	34, // 72: tenon.runs.v1.RunService.ReplayRun:input_type -> tenon.runs.v1.ReplayRunRequest
-	36, // 73: tenon.runs.v1.RunService.CancelRuns:input_type -> tenon.runs.v1.CancelRunsRequest
-	39, // 74: tenon.runs.v1.RunService.ReplayRuns:input_type -> tenon.runs.v1.ReplayRunsRequest
-	41, // 75: tenon.runs.v1.RunService.WatchRuns:input_type -> tenon.runs.v1.WatchRunsRequest
-	43, // 76: tenon.runs.v1.RunService.WatchLogs:input_type -> tenon.runs.v1.WatchLogsRequest
-	45, // 77: tenon.runs.v1.RunService.GetRunStats:input_type -> tenon.runs.v1.GetRunStatsRequest
-	49, // 78: tenon.runs.v1.RunService.GetWorkflowHealth:input_type -> tenon.runs.v1.GetWorkflowHealthRequest
-	51, // 79: tenon.runs.v1.RunService.ListQueues:input_type -> tenon.runs.v1.ListQueuesRequest
-	13, // 80: tenon.runs.v1.RunService.Trigger:output_type -> tenon.runs.v1.TriggerResponse
-	15, // 81: tenon.runs.v1.RunService.TriggerBulk:output_type -> tenon.runs.v1.TriggerBulkResponse
-	19, // 82: tenon.runs.v1.RunService.TriggerAndWait:output_type -> tenon.runs.v1.TriggerAndWaitResponse
-	21, // 83: tenon.runs.v1.RunService.AwaitRuns:output_type -> tenon.runs.v1.AwaitRunsResponse
-	23, // 84: tenon.runs.v1.RunService.GetRun:output_type -> tenon.runs.v1.GetRunResponse
-	25, // 85: tenon.runs.v1.RunService.ListRuns:output_type -> tenon.runs.v1.ListRunsResponse
-	27, // 86: tenon.runs.v1.RunService.ListAttempts:output_type -> tenon.runs.v1.ListAttemptsResponse
-	29, // 87: tenon.runs.v1.RunService.ListLogs:output_type -> tenon.runs.v1.ListLogsResponse
-	31, // 88: tenon.runs.v1.RunService.WatchRun:output_type -> tenon.runs.v1.WatchRunResponse
-	33, // 89: tenon.runs.v1.RunService.CancelRun:output_type -> tenon.runs.v1.CancelRunResponse
-	35, // 90: tenon.runs.v1.RunService.ReplayRun:output_type -> tenon.runs.v1.ReplayRunResponse
-	37, // 91: tenon.runs.v1.RunService.CancelRuns:output_type -> tenon.runs.v1.CancelRunsResponse
-	40, // 92: tenon.runs.v1.RunService.ReplayRuns:output_type -> tenon.runs.v1.ReplayRunsResponse
-	42, // 93: tenon.runs.v1.RunService.WatchRuns:output_type -> tenon.runs.v1.WatchRunsResponse
-	44, // 94: tenon.runs.v1.RunService.WatchLogs:output_type -> tenon.runs.v1.WatchLogsResponse
-	46, // 95: tenon.runs.v1.RunService.GetRunStats:output_type -> tenon.runs.v1.GetRunStatsResponse
-	50, // 96: tenon.runs.v1.RunService.GetWorkflowHealth:output_type -> tenon.runs.v1.GetWorkflowHealthResponse
-	52, // 97: tenon.runs.v1.RunService.ListQueues:output_type -> tenon.runs.v1.ListQueuesResponse
-	80, // [80:98] is the sub-list for method output_type
-	62, // [62:80] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	54, // 7: tenon.runs.v1.Run.labels:type_name -> tenon.runs.v1.Run.LabelsEntry
+	1,  // 8: tenon.runs.v1.Task.status:type_name -> tenon.runs.v1.TaskStatus
+	4,  // 9: tenon.runs.v1.Task.error:type_name -> tenon.runs.v1.TaskError
+	58, // 10: tenon.runs.v1.Task.queue_time:type_name -> google.protobuf.Timestamp
+	58, // 11: tenon.runs.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	58, // 12: tenon.runs.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	58, // 13: tenon.runs.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
+	2,  // 14: tenon.runs.v1.Attempt.outcome:type_name -> tenon.runs.v1.AttemptOutcome
+	4,  // 15: tenon.runs.v1.Attempt.error:type_name -> tenon.runs.v1.TaskError
+	58, // 16: tenon.runs.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	58, // 17: tenon.runs.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	58, // 18: tenon.runs.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	3,  // 19: tenon.runs.v1.LogLine.level:type_name -> tenon.runs.v1.LogLevel
+	11, // 20: tenon.runs.v1.NewRun.parent:type_name -> tenon.runs.v1.ParentAssignment
+	55, // 21: tenon.runs.v1.NewRun.labels:type_name -> tenon.runs.v1.NewRun.LabelsEntry
+	10, // 22: tenon.runs.v1.TriggerRequest.run:type_name -> tenon.runs.v1.NewRun
+	10, // 23: tenon.runs.v1.TriggerBulkRequest.runs:type_name -> tenon.runs.v1.NewRun
+	16, // 24: tenon.runs.v1.TriggerBulkResponse.results:type_name -> tenon.runs.v1.TriggerResult
+	17, // 25: tenon.runs.v1.TriggerResult.error:type_name -> tenon.runs.v1.ItemError
+	10, // 26: tenon.runs.v1.TriggerAndWaitRequest.run:type_name -> tenon.runs.v1.NewRun
+	59, // 27: tenon.runs.v1.TriggerAndWaitRequest.timeout:type_name -> google.protobuf.Duration
+	6,  // 28: tenon.runs.v1.TriggerAndWaitResponse.run:type_name -> tenon.runs.v1.Run
+	11, // 29: tenon.runs.v1.AwaitRunsRequest.parent:type_name -> tenon.runs.v1.ParentAssignment
+	6,  // 30: tenon.runs.v1.AwaitRunsResponse.runs:type_name -> tenon.runs.v1.Run
+	6,  // 31: tenon.runs.v1.GetRunResponse.run:type_name -> tenon.runs.v1.Run
+	0,  // 32: tenon.runs.v1.ListRunsRequest.statuses:type_name -> tenon.runs.v1.RunStatus
+	58, // 33: tenon.runs.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	58, // 34: tenon.runs.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	56, // 35: tenon.runs.v1.ListRunsRequest.labels:type_name -> tenon.runs.v1.ListRunsRequest.LabelsEntry
+	6,  // 36: tenon.runs.v1.ListRunsResponse.runs:type_name -> tenon.runs.v1.Run
+	8,  // 37: tenon.runs.v1.ListAttemptsResponse.attempts:type_name -> tenon.runs.v1.Attempt
+	3,  // 38: tenon.runs.v1.ListLogsRequest.min_level:type_name -> tenon.runs.v1.LogLevel
+	9,  // 39: tenon.runs.v1.ListLogsResponse.lines:type_name -> tenon.runs.v1.LogLine
+	6,  // 40: tenon.runs.v1.WatchRunResponse.run:type_name -> tenon.runs.v1.Run
+	11, // 41: tenon.runs.v1.CancelRunRequest.parent:type_name -> tenon.runs.v1.ParentAssignment
+	6,  // 42: tenon.runs.v1.CancelRunResponse.run:type_name -> tenon.runs.v1.Run
+	6,  // 43: tenon.runs.v1.ReplayRunResponse.run:type_name -> tenon.runs.v1.Run
+	38, // 44: tenon.runs.v1.CancelRunsResponse.results:type_name -> tenon.runs.v1.RunResult
+	17, // 45: tenon.runs.v1.RunResult.error:type_name -> tenon.runs.v1.ItemError
+	38, // 46: tenon.runs.v1.ReplayRunsResponse.results:type_name -> tenon.runs.v1.RunResult
+	57, // 47: tenon.runs.v1.WatchRunsRequest.labels:type_name -> tenon.runs.v1.WatchRunsRequest.LabelsEntry
+	6,  // 48: tenon.runs.v1.WatchRunsResponse.runs:type_name -> tenon.runs.v1.Run
+	3,  // 49: tenon.runs.v1.WatchLogsRequest.min_level:type_name -> tenon.runs.v1.LogLevel
+	9,  // 50: tenon.runs.v1.WatchLogsResponse.lines:type_name -> tenon.runs.v1.LogLine
+	58, // 51: tenon.runs.v1.GetRunStatsRequest.from:type_name -> google.protobuf.Timestamp
+	58, // 52: tenon.runs.v1.GetRunStatsRequest.to:type_name -> google.protobuf.Timestamp
+	59, // 53: tenon.runs.v1.GetRunStatsRequest.step:type_name -> google.protobuf.Duration
+	47, // 54: tenon.runs.v1.GetRunStatsResponse.ended:type_name -> tenon.runs.v1.RunCounts
+	48, // 55: tenon.runs.v1.GetRunStatsResponse.points:type_name -> tenon.runs.v1.RunStatsPoint
+	58, // 56: tenon.runs.v1.RunStatsPoint.time:type_name -> google.protobuf.Timestamp
+	47, // 57: tenon.runs.v1.RunStatsPoint.ended:type_name -> tenon.runs.v1.RunCounts
+	59, // 58: tenon.runs.v1.GetWorkflowHealthRequest.window:type_name -> google.protobuf.Duration
+	47, // 59: tenon.runs.v1.GetWorkflowHealthResponse.ended:type_name -> tenon.runs.v1.RunCounts
+	59, // 60: tenon.runs.v1.GetWorkflowHealthResponse.run_p50:type_name -> google.protobuf.Duration
+	59, // 61: tenon.runs.v1.GetWorkflowHealthResponse.run_p95:type_name -> google.protobuf.Duration
+	59, // 62: tenon.runs.v1.GetWorkflowHealthResponse.queue_p50:type_name -> google.protobuf.Duration
+	59, // 63: tenon.runs.v1.GetWorkflowHealthResponse.queue_p95:type_name -> google.protobuf.Duration
+	53, // 64: tenon.runs.v1.ListQueuesResponse.queues:type_name -> tenon.runs.v1.Queue
+	58, // 65: tenon.runs.v1.Queue.oldest_queue_time:type_name -> google.protobuf.Timestamp
+	12, // 66: tenon.runs.v1.RunService.Trigger:input_type -> tenon.runs.v1.TriggerRequest
+	14, // 67: tenon.runs.v1.RunService.TriggerBulk:input_type -> tenon.runs.v1.TriggerBulkRequest
+	18, // 68: tenon.runs.v1.RunService.TriggerAndWait:input_type -> tenon.runs.v1.TriggerAndWaitRequest
+	20, // 69: tenon.runs.v1.RunService.AwaitRuns:input_type -> tenon.runs.v1.AwaitRunsRequest
+	22, // 70: tenon.runs.v1.RunService.GetRun:input_type -> tenon.runs.v1.GetRunRequest
+	24, // 71: tenon.runs.v1.RunService.ListRuns:input_type -> tenon.runs.v1.ListRunsRequest
+	26, // 72: tenon.runs.v1.RunService.ListAttempts:input_type -> tenon.runs.v1.ListAttemptsRequest
+	28, // 73: tenon.runs.v1.RunService.ListLogs:input_type -> tenon.runs.v1.ListLogsRequest
+	30, // 74: tenon.runs.v1.RunService.WatchRun:input_type -> tenon.runs.v1.WatchRunRequest
+	32, // 75: tenon.runs.v1.RunService.CancelRun:input_type -> tenon.runs.v1.CancelRunRequest
+	34, // 76: tenon.runs.v1.RunService.ReplayRun:input_type -> tenon.runs.v1.ReplayRunRequest
+	36, // 77: tenon.runs.v1.RunService.CancelRuns:input_type -> tenon.runs.v1.CancelRunsRequest
+	39, // 78: tenon.runs.v1.RunService.ReplayRuns:input_type -> tenon.runs.v1.ReplayRunsRequest
+	41, // 79: tenon.runs.v1.RunService.WatchRuns:input_type -> tenon.runs.v1.WatchRunsRequest
+	43, // 80: tenon.runs.v1.RunService.WatchLogs:input_type -> tenon.runs.v1.WatchLogsRequest
+	45, // 81: tenon.runs.v1.RunService.GetRunStats:input_type -> tenon.runs.v1.GetRunStatsRequest
+	49, // 82: tenon.runs.v1.RunService.GetWorkflowHealth:input_type -> tenon.runs.v1.GetWorkflowHealthRequest
+	51, // 83: tenon.runs.v1.RunService.ListQueues:input_type -> tenon.runs.v1.ListQueuesRequest
+	13, // 84: tenon.runs.v1.RunService.Trigger:output_type -> tenon.runs.v1.TriggerResponse
+	15, // 85: tenon.runs.v1.RunService.TriggerBulk:output_type -> tenon.runs.v1.TriggerBulkResponse
+	19, // 86: tenon.runs.v1.RunService.TriggerAndWait:output_type -> tenon.runs.v1.TriggerAndWaitResponse
+	21, // 87: tenon.runs.v1.RunService.AwaitRuns:output_type -> tenon.runs.v1.AwaitRunsResponse
+	23, // 88: tenon.runs.v1.RunService.GetRun:output_type -> tenon.runs.v1.GetRunResponse
+	25, // 89: tenon.runs.v1.RunService.ListRuns:output_type -> tenon.runs.v1.ListRunsResponse
+	27, // 90: tenon.runs.v1.RunService.ListAttempts:output_type -> tenon.runs.v1.ListAttemptsResponse
+	29, // 91: tenon.runs.v1.RunService.ListLogs:output_type -> tenon.runs.v1.ListLogsResponse
+	31, // 92: tenon.runs.v1.RunService.WatchRun:output_type -> tenon.runs.v1.WatchRunResponse
+	33, // 93: tenon.runs.v1.RunService.CancelRun:output_type -> tenon.runs.v1.CancelRunResponse
+	35, // 94: tenon.runs.v1.RunService.ReplayRun:output_type -> tenon.runs.v1.ReplayRunResponse
+	37, // 95: tenon.runs.v1.RunService.CancelRuns:output_type -> tenon.runs.v1.CancelRunsResponse
+	40, // 96: tenon.runs.v1.RunService.ReplayRuns:output_type -> tenon.runs.v1.ReplayRunsResponse
+	42, // 97: tenon.runs.v1.RunService.WatchRuns:output_type -> tenon.runs.v1.WatchRunsResponse
+	44, // 98: tenon.runs.v1.RunService.WatchLogs:output_type -> tenon.runs.v1.WatchLogsResponse
+	46, // 99: tenon.runs.v1.RunService.GetRunStats:output_type -> tenon.runs.v1.GetRunStatsResponse
+	50, // 100: tenon.runs.v1.RunService.GetWorkflowHealth:output_type -> tenon.runs.v1.GetWorkflowHealthResponse
+	52, // 101: tenon.runs.v1.RunService.ListQueues:output_type -> tenon.runs.v1.ListQueuesResponse
+	84, // [84:102] is the sub-list for method output_type
+	66, // [66:84] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_tenon_runs_v1_runs_proto_init() }
@@ -4035,7 +4103,7 @@ func file_tenon_runs_v1_runs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_runs_v1_runs_proto_rawDesc), len(file_tenon_runs_v1_runs_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   50,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

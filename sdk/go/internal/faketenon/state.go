@@ -97,6 +97,7 @@ func (s *Server) admit(n *runsv1.NewRun) *runsv1.TriggerResult {
 	}
 	r := &run{spec: spec, Run: &runsv1.Run{
 		Id: n.GetRunId(), Workflow: n.GetWorkflow(), WorkflowVersion: 1, Generation: 1, Status: runsv1.RunStatus_RUN_STATUS_QUEUED, InputJson: n.GetInputJson(),
+		Labels: n.GetLabels(),
 	}}
 	for i, t := range spec.GetTasks() {
 		st := &step{run: r, number: int32(i + 1), Task: &runsv1.Task{Name: t.GetName(), Parents: t.GetParents(), Attempt: 1, Status: runsv1.TaskStatus_TASK_STATUS_BLOCKED}}
