@@ -52,7 +52,7 @@ const (
 
 // Lay places the tasks. A cycle, which registration refuses, is broken where it is met first.
 func Lay(tasks []Task) Layout {
-	s := size{width: 160, height: 40, gapX: 48, gapY: 16, column: 16}
+	s := size{width: 140, height: 40, gapX: 32, gapY: 16, column: 16}
 	if len(tasks) >= manyTasks {
 		s = size{width: 136, height: 26, gapX: 56, gapY: 8, column: 10}
 	}

@@ -42,9 +42,9 @@ func fan(width int) []Task {
 func TestThreeTasksInARow(t *testing.T) {
 	got := Lay([]Task{{Name: "a"}, {Name: "b", Parents: []string{"a"}}, {Name: "c", Parents: []string{"b"}}})
 	want := Layout{
-		Width: 600, Height: 64, NodeWidth: 160, NodeHeight: 40,
-		Nodes: []Node{{"a", 0, 12, 12}, {"b", 1, 220, 12}, {"c", 2, 428, 12}},
-		Edges: []Edge{{"a", "b", []Point{{172, 32}, {220, 32}}}, {"b", "c", []Point{{380, 32}, {428, 32}}}},
+		Width: 508, Height: 64, NodeWidth: 140, NodeHeight: 40,
+		Nodes: []Node{{"a", 0, 12, 12}, {"b", 1, 184, 12}, {"c", 2, 356, 12}},
+		Edges: []Edge{{"a", "b", []Point{{152, 32}, {184, 32}}}, {"b", "c", []Point{{324, 32}, {356, 32}}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -137,9 +137,9 @@ func star(length int) []Task {
 func TestASkippingEdgeGoesAround(t *testing.T) {
 	got := Lay([]Task{{Name: "a"}, {Name: "b", Parents: []string{"a"}}, {Name: "c", Parents: []string{"b", "a"}}})
 	want := []Edge{
-		{"a", "b", []Point{{172, 32}, {220, 32}}},
-		{"b", "c", []Point{{380, 32}, {428, 32}}},
-		{"a", "c", []Point{{172, 32}, {220, 8}, {380, 8}, {428, 32}}},
+		{"a", "b", []Point{{152, 32}, {184, 32}}},
+		{"b", "c", []Point{{324, 32}, {356, 32}}},
+		{"a", "c", []Point{{152, 32}, {184, 8}, {324, 8}, {356, 32}}},
 	}
 	if diff := cmp.Diff(want, got.Edges); diff != "" {
 		t.Error(diff)

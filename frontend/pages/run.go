@@ -144,7 +144,7 @@ func (v RunView) note(t *runsv1.Task) string {
 
 // fit cuts a name that its box has no room for.
 func (n node) fit() string {
-	const wide, narrow = 17, 14 // characters
+	const wide, narrow = 15, 14 // characters
 	most := wide
 	if n.small {
 		most = narrow
