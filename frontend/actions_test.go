@@ -58,6 +58,7 @@ func acts() map[string]act {
 		"pause worker":  {"/t/acme/workers/wkr_a", url.Values{"do": {"pause"}}, &workersv1.PauseWorkerRequest{WorkerId: "wkr_a"}, "/t/acme/workers/wkr_a"},
 		"resume worker": {"/t/acme/workers/wkr_a", url.Values{"do": {"resume"}}, &workersv1.ResumeWorkerRequest{WorkerId: "wkr_a"}, "/t/acme/workers/wkr_a"},
 		"drain worker":  {"/t/acme/workers/wkr_a", url.Values{"do": {"drain"}}, &workersv1.DrainWorkerRequest{WorkerId: "wkr_a"}, "/t/acme/workers/wkr_a"},
+		"rename":        {"/t/acme/settings", url.Values{"name": {"Acme & Sons"}}, &identityv1.RenameTenantRequest{DisplayName: "Acme & Sons"}, "/t/acme/settings"},
 		"revoke":        {"/t/acme/tokens/tok_a/revoke", url.Values{}, &identityv1.RevokeTokenRequest{TokenId: "tok_a"}, "/t/acme/tokens"},
 		"add member":    {"/t/acme/members/new", url.Values{"email": {"bo@example.com"}, "role": {"viewer"}}, &identityv1.AddMemberRequest{Email: "bo@example.com", Role: identityv1.Role_ROLE_VIEWER}, "/t/acme/members"},
 		"change role":   {"/t/acme/members/usr_a/role", url.Values{"role": {"admin"}}, &identityv1.ChangeMemberRoleRequest{UserId: "usr_a", Role: identityv1.Role_ROLE_ADMIN}, "/t/acme/members"},
@@ -208,7 +209,7 @@ func TestFirstWorker(t *testing.T) {
 	b.api.seen = nil
 	page := b.post("/t/beta/first-worker", form)
 	wantStatus(t, page, http.StatusOK)
-	wantText(t, page, "TENON_CLIENT_TOKEN=&#39;secret of first worker&#39;", "TENON_API_TOKEN=&#39;secret of first trigger&#39;", "tenon.NewTask(")
+	wantText(t, page, "const token = &#34;secret of first worker&#34;", "TENON_API_TOKEN=&#39;secret of first trigger&#39;", "tenon.NewTask(")
 	if want := []string{"beta", "beta"}; !slices.Equal(b.api.seen, want) {
 		t.Errorf("the tokens are made in %q, want %q", b.api.seen, want)
 	}
@@ -235,8 +236,8 @@ func TestFormsInDialogsComeAlone(t *testing.T) {
 	wantText(t, b.get("/t/acme/trigger"), "workflow=greet", "workflow=order")
 	refused := b.post("/t/acme/trigger", url.Values{"csrf": {b.token("/t/acme/runs")}, "workflow": {"greet"}, "priority": {"high"}, "input": {"{}"}})
 	wantStatus(t, refused, http.StatusBadRequest)
-	wantText(t, refused, "a priority is a number", ">{}</textarea>")
+	wantText(t, refused, "A priority is a number", ">{}</textarea>")
 	none := b.post("/t/acme/runs/"+failedRun().GetId()+"/replay", url.Values{"csrf": {b.token("/t/acme/runs")}, "what": {"some"}})
 	wantStatus(t, none, http.StatusBadRequest)
-	wantText(t, none, "choose at least one task")
+	wantText(t, none, "Choose at least one task")
 }

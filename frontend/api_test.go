@@ -23,6 +23,7 @@ import (
 	"github.com/tenon-run/tenon/proto/tenon/registry/v1/registryv1connect"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	"github.com/tenon-run/tenon/proto/tenon/runs/v1/runsv1connect"
+	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 	"github.com/tenon-run/tenon/proto/tenon/workers/v1/workersv1connect"
 )
 
@@ -59,10 +60,14 @@ type fakeAPI struct {
 	// refusal is what such a call is answered with.
 	refusal error
 	// changes are what WatchRuns and WatchRun send after their first message.
-	changes  chan *runsv1.Run
-	seen     []string // Tenon-Tenant of each call on runs
-	forwards []string // X-Forwarded-For of each SignIn
-	browsers []string // User-Agent of each SignIn
+	changes chan *runsv1.Run
+	// idle says that no worker is there.
+	idle bool
+	// workerChanges are what WatchWorkers sends after its first message.
+	workerChanges chan *workersv1.Worker
+	seen          []string // Tenon-Tenant of each call on runs
+	forwards      []string // X-Forwarded-For of each SignIn
+	browsers      []string // User-Agent of each SignIn
 }
 
 func (f *fakeAPI) signedIn(ctx context.Context) error {
@@ -221,7 +226,7 @@ type bundle struct {
 
 func setup(t *testing.T, secure bool) bundle {
 	t.Helper()
-	api := &fakeAPI{tenants: []string{"acme"}, role: identityv1.Role_ROLE_OWNER, changes: make(chan *runsv1.Run)}
+	api := &fakeAPI{tenants: []string{"acme"}, role: identityv1.Role_ROLE_OWNER, changes: make(chan *runsv1.Run), workerChanges: make(chan *workersv1.Worker)}
 	mux := http.NewServeMux()
 	mux.Handle(identityv1connect.NewIdentityServiceHandler(api))
 	mux.Handle(runsv1connect.NewRunServiceHandler(api))

@@ -113,6 +113,37 @@ func (f *fakeAPI) GetWorkflowHealth(context.Context, *runsv1.GetWorkflowHealthRe
 	return &runsv1.GetWorkflowHealthResponse{Ended: &runsv1.RunCounts{Completed: 197, Failed: 3}, SuccessRate: &rate}, nil
 }
 
+func (f *fakeAPI) ListWorkflowHealth(_ context.Context, req *runsv1.ListWorkflowHealthRequest) (*runsv1.ListWorkflowHealthResponse, error) {
+	rate := 0.875
+	return &runsv1.ListWorkflowHealthResponse{Workflows: []*runsv1.WorkflowHealth{
+		{Workflow: req.GetWorkflows()[0], Health: &runsv1.GetWorkflowHealthResponse{Ended: &runsv1.RunCounts{Completed: 7, Failed: 1}, SuccessRate: &rate}},
+	}}, nil
+}
+
+func (f *fakeAPI) RenameTenant(ctx context.Context, req *identityv1.RenameTenantRequest) (*identityv1.RenameTenantResponse, error) {
+	return &identityv1.RenameTenantResponse{Tenant: &identityv1.Tenant{DisplayName: req.GetDisplayName()}}, f.change(ctx, req)
+}
+
+// WatchWorkers says that workers have changed as often as runs are said to have.
+func (f *fakeAPI) WatchWorkers(ctx context.Context, _ *workersv1.WatchWorkersRequest, out *connect.ServerStream[workersv1.WatchWorkersResponse]) error {
+	if err := out.Send(&workersv1.WatchWorkersResponse{Reset_: true}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case w, open := <-f.workerChanges:
+			if !open {
+				return connect.NewError(connect.CodeUnauthenticated, errors.New("the session has ended; sign in again"))
+			}
+			if err := out.Send(&workersv1.WatchWorkersResponse{Workers: []*workersv1.Worker{w}}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 func (f *fakeAPI) ListAttempts(context.Context, *runsv1.ListAttemptsRequest) (*runsv1.ListAttemptsResponse, error) {
 	start := failedRun().GetStartTime()
 	return &runsv1.ListAttemptsResponse{Attempts: []*runsv1.Attempt{
@@ -126,6 +157,11 @@ func (f *fakeAPI) WatchLogs(_ context.Context, req *runsv1.WatchLogsRequest, out
 }
 
 func (f *fakeAPI) ListWorkers(context.Context, *workersv1.ListWorkersRequest) (*workersv1.ListWorkersResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.idle {
+		return &workersv1.ListWorkersResponse{}, nil
+	}
 	return &workersv1.ListWorkersResponse{Workers: []*workersv1.Worker{oneWorker()}, AttachedWorkers: 1, Slots: 10, SlotsUsed: 4}, nil
 }
 
@@ -149,7 +185,7 @@ func (f *fakeAPI) DrainWorker(ctx context.Context, req *workersv1.DrainWorkerReq
 }
 
 func oneWorker() *workersv1.Worker {
-	return &workersv1.Worker{Id: "wkr_a", Name: "<b>host</b>", Status: workersv1.WorkerStatus_WORKER_STATUS_CONNECTED, Slots: 10, SlotsUsed: 4, Actions: []string{"index/parse"}}
+	return &workersv1.Worker{Id: "wkr_a", Name: "<b>host</b>", Status: workersv1.WorkerStatus_WORKER_STATUS_CONNECTED, Slots: 10, SlotsUsed: 4, Actions: []string{"index/parse", "greet/greet"}}
 }
 
 func (f *fakeAPI) Trigger(ctx context.Context, req *runsv1.TriggerRequest) (*runsv1.TriggerResponse, error) {

@@ -26,7 +26,7 @@ const (
 	maxForm = 64 << 10
 )
 
-// Config is what the dashboard needs. All fields but Secure are required.
+// Config is what the dashboard needs. All fields but Secure and Checkout are required.
 type Config struct {
 	// API carries the calls to the API.
 	API connect.HTTPClient
@@ -34,6 +34,9 @@ type Config struct {
 	BaseURL string
 	// Secure says that browsers reach the dashboard over HTTPS: cookies are then kept to it. Default false.
 	Secure bool
+	// Checkout is the folder of Tenon's source on the machine of whoever reads the dashboard, for the commands that it shows a newcomer. Default: they
+	// are asked to put in theirs.
+	Checkout string
 	// Log receives faults of the API that a viewer is told about without details.
 	Log *slog.Logger
 }
@@ -122,6 +125,7 @@ func (s *site) routes(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("GET /t/{tenant}/live/runs", s.live(s.followRuns))
 	mux.HandleFunc("GET /t/{tenant}/live/overview", s.live(s.followOverview))
+	mux.HandleFunc("GET /t/{tenant}/live/first-run", s.live(s.followFirstRun))
 	mux.HandleFunc("GET /t/{tenant}/live/runs/{run}", s.live(s.followRun))
 	mux.HandleFunc("GET /t/{tenant}/live/runs/{run}/logs", s.live(s.followLogs))
 	mux.HandleFunc("GET /t/{tenant}/live/workers", s.live(s.followWorkers))
@@ -164,6 +168,9 @@ func (s *site) tenantPages() map[string]page {
 		"POST /t/{tenant}/members/{user}/role":   s.changeRole,
 		"GET /t/{tenant}/members/{user}/remove":  s.askRemove,
 		"POST /t/{tenant}/members/{user}/remove": s.removeMember,
+
+		"GET /t/{tenant}/settings":  s.showSettings,
+		"POST /t/{tenant}/settings": s.renameTenant,
 
 		"GET /t/{tenant}/runs/{run}":         s.showRun,
 		"GET /t/{tenant}/runs/{run}/panel":   s.showRunPanel,

@@ -267,7 +267,8 @@ func TestSignUp(t *testing.T) {
 	wantStatus(t, refused, http.StatusBadRequest)
 	wantText(t, refused, "A short name is 3 to 63")
 	wantLocation(t, b.post("/tenants/new", url.Values{"csrf": {token}, "slug": {"fresh"}}), "/t/fresh/")
-	wantText(t, b.get("/t/fresh/"), "Nothing has run here yet")
+	b.api.idle = true
+	wantText(t, b.get("/t/fresh/"), "Nothing has run here yet", "/t/fresh/first-worker")
 }
 
 func TestThePageSaysWhoIsWhere(t *testing.T) {
@@ -301,7 +302,7 @@ func TestFaultsOfTheAPI(t *testing.T) {
 	b.api.listErr = connect.NewError(connect.CodeNotFound, errors.New(`there is no workflow "indx"`))
 	page := b.get("/t/acme/runs?workflow=indx")
 	wantStatus(t, page, http.StatusNotFound)
-	wantText(t, page, "there is no workflow &#34;indx&#34;", `value="indx"`)
+	wantText(t, page, "There is no workflow &#34;indx&#34;.", `value="indx"`)
 	b.api.listErr = connect.NewError(connect.CodePermissionDenied, errors.New("this needs run:read"))
 	wantStatus(t, b.get("/t/acme/runs"), http.StatusForbidden)
 	wantStatus(t, b.get("/t/acme/"), http.StatusForbidden)

@@ -8,10 +8,14 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/a-h/templ"
+
+	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
+	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 )
 
 // calm is the least time between two pictures of the same page: a person sees no more, and a run of 300 tasks changes faster.
@@ -114,28 +118,63 @@ func (o *stream) event(name, data string) error {
 	return o.flush.Flush()
 }
 
-// latest calls show after what a stream of the API brings, where it tells a change, at most once every calm; a beat is passed on. It ends with
-// the stream, and returns why that ended.
-func latest[T any](ctx context.Context, out *stream, from *connect.ServerStreamForClient[T], tells func(*T) bool, show func() error) error {
+// source takes in what a stream of the API brings until it ends, and returns why it did. It tells of each message whether that is a change or a beat.
+type source func(ctx context.Context, tell func(changed bool)) error
+
+// from is the source of a stream, which tells of a change where changed says so. The stream is opened with a context of its own: a call's headers are in
+// it.
+func from[Req, Msg any](own context.Context, open func(context.Context, *Req) (*connect.ServerStreamForClient[Msg], error), req *Req, changed func(*Msg) bool) source {
+	return func(ctx context.Context, tell func(bool)) error {
+		own, cancel := context.WithCancel(own)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		stream, err := open(own, req)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = stream.Close() }()
+		for stream.Receive() {
+			tell(changed(stream.Msg()))
+		}
+		return stream.Err()
+	}
+}
+
+// ofRuns follows the tenant's runs, or those that the request asks for.
+func (s *site) ofRuns(r *http.Request, v visitor, req *runsv1.WatchRunsRequest) source {
+	return from(v.call(r), s.runs.WatchRuns, req, func(m *runsv1.WatchRunsResponse) bool {
+		return m.GetReset_() || len(m.GetRuns()) > 0
+	})
+}
+
+// ofWorkers follows the tenant's workers, or one of them with what it runs.
+func (s *site) ofWorkers(r *http.Request, v visitor, worker string) source {
+	return from(v.call(r), s.workers.WatchWorkers, &workersv1.WatchWorkersRequest{WorkerId: worker}, func(m *workersv1.WatchWorkersResponse) bool {
+		return m.GetReset_() || len(m.GetWorkers()) > 0
+	})
+}
+
+// latest calls show after what the sources tell, at most once every calm; a beat is passed on. It ends with the first of them, and returns why that
+// ended.
+func latest(ctx context.Context, out *stream, show func(context.Context) error, sources ...source) error {
 	ctx, cancel := context.WithCancel(ctx)
-	messages, ended := make(chan bool), make(chan error, 1)
+	changes, ended := make(chan bool), make(chan error, len(sources))
+	var reading sync.WaitGroup
 	defer func() {
 		cancel()
-		_ = from.Close()
-		for range messages { //nolint:revive // let the reader end
-		}
+		reading.Wait()
 	}()
-	go func() {
-		defer close(messages)
-		for from.Receive() {
-			select {
-			case messages <- tells(from.Msg()):
-			case <-ctx.Done():
-			}
-		}
-		ended <- from.Err()
-	}()
-	return pace(ctx, out, messages, ended, show)
+	for _, read := range sources {
+		reading.Go(func() {
+			ended <- read(ctx, func(changed bool) {
+				select {
+				case changes <- changed:
+				case <-ctx.Done():
+				}
+			})
+		})
+	}
+	return pace(ctx, out, changes, ended, func() error { return show(ctx) })
 }
 
 // pace shows what has changed once the last picture is old enough. What came before the end is shown before it ends.
@@ -146,15 +185,15 @@ func pace(ctx context.Context, out *stream, changes <-chan bool, ended <-chan er
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case changed, open := <-changes:
-			switch {
-			case !open:
-				if due != nil {
-					if err := show(); err != nil {
-						return err
-					}
+		case err := <-ended:
+			if due != nil {
+				if showErr := show(); showErr != nil {
+					return showErr
 				}
-				return <-ended
+			}
+			return err
+		case changed := <-changes:
+			switch {
 			case changed && due == nil:
 				due = time.After(time.Until(shown.Add(calm)))
 			case !changed:

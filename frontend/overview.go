@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/tenon-run/tenon/frontend/pages"
-	registryv1 "github.com/tenon-run/tenon/proto/tenon/registry/v1"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 )
 
@@ -26,7 +25,7 @@ func (s *site) showOverview(w http.ResponseWriter, r *http.Request, v visitor) {
 }
 
 func (s *site) overview(r *http.Request, v visitor) (pages.OverviewView, error) {
-	view := pages.OverviewView{Now: s.now(), First: pages.FirstSteps{Address: s.address(r)}}
+	view := pages.OverviewView{Now: s.now(), First: s.firstSteps(r)}
 	for _, read := range []struct {
 		into     *[]*runsv1.Run
 		most     int32
@@ -50,36 +49,25 @@ func (s *site) overview(r *http.Request, v visitor) (pages.OverviewView, error) 
 		return view, err
 	}
 	view.Queues = queues.GetQueues()
-	view.Fresh, err = s.fresh(r, v, view)
-	return view, err
-}
-
-// fresh reports whether a tenant has neither run nor declared anything.
-func (s *site) fresh(r *http.Request, v visitor, view pages.OverviewView) (bool, error) {
 	if len(view.Open)+len(view.Failed) > 0 {
-		return false, nil
+		return view, nil
 	}
 	any, err := s.runs.ListRuns(v.call(r), &runsv1.ListRunsRequest{PageSize: 1})
 	if err != nil || len(any.GetRuns()) > 0 {
-		return false, err
+		return view, err
 	}
-	list, err := s.registry.ListWorkflows(v.call(r), &registryv1.ListWorkflowsRequest{PageSize: 1})
-	return len(list.GetWorkflows()) == 0, err
+	view.Fresh = true
+	view.Try, err = s.firstRun(r, v, "")
+	return view, err
 }
 
-// followOverview sends the overview whenever a run has changed.
+// followOverview sends the overview whenever a run or a worker has changed.
 func (s *site) followOverview(r *http.Request, v visitor, out *stream) error {
-	ctx, cancel := context.WithCancel(v.call(r))
-	defer cancel()
-	watch, err := s.runs.WatchRuns(ctx, &runsv1.WatchRunsRequest{})
-	if err != nil {
-		return err
-	}
-	return latest(ctx, out, watch, func(m *runsv1.WatchRunsResponse) bool { return m.GetReset_() || len(m.GetRuns()) > 0 }, func() error {
+	return latest(r.Context(), out, func(ctx context.Context) error {
 		view, err := s.overview(r, v)
 		if err != nil {
 			return err
 		}
 		return out.show(ctx, pages.OverviewBody(v.shell, view))
-	})
+	}, s.ofRuns(r, v, &runsv1.WatchRunsRequest{}), s.ofWorkers(r, v, ""))
 }

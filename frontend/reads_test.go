@@ -32,7 +32,7 @@ func TestFiltersStayInTheAddress(t *testing.T) {
 	}
 	bad := b.get("/t/acme/runs?status=sleepy")
 	wantStatus(t, bad, http.StatusBadRequest)
-	wantText(t, bad, "there is no run status “sleepy”")
+	wantText(t, bad, "There is no run status “sleepy”; choose one of those shown.")
 	b.api.runs, b.api.next = nil, ""
 	wantText(t, b.get("/t/acme/runs?workflow=other"), "No runs match")
 }
@@ -87,7 +87,7 @@ func TestRunPage(t *testing.T) {
 	}
 	missing := b.get("/t/acme/runs/run_none")
 	wantStatus(t, missing, http.StatusNotFound)
-	wantText(t, missing, "there is no run run_none")
+	wantText(t, missing, "There is no run run_none.")
 }
 
 func TestWorkflowPages(t *testing.T) {
@@ -229,11 +229,41 @@ func TestWorkersAreLive(t *testing.T) {
 	}
 }
 
-func TestOverviewIsLive(t *testing.T) {
+// A worker that goes is seen without a run and without a reload, and one that stays as it was is no news.
+func TestWorkersAreSeenGoing(t *testing.T) {
 	b := live(t)
-	in := listen(t, b, "/t/acme/live/overview")
-	if _, data := in.next(); !strings.Contains(data, "Nothing has run here yet") {
-		t.Errorf("the first picture is %s", data)
+	in := listen(t, b, "/t/acme/live/workers")
+	in.next()
+	b.api.workerChanges <- oneWorker()
+	b.api.mu.Lock()
+	b.api.idle = true
+	b.api.mu.Unlock()
+	b.api.workerChanges <- oneWorker()
+	if _, data := in.next(); !strings.Contains(data, "No worker has attached yet") {
+		t.Errorf("after the worker has gone the picture is %s", data)
+	}
+	close(b.api.workerChanges) // the session is revoked
+	if name, _ := in.next(); name != "ended" {
+		t.Errorf("after the session's end came %q", name)
+	}
+}
+
+// An empty tenant's overview leads on as soon as a worker is there, and so does the page with the first worker's code.
+func TestFirstRunIsLive(t *testing.T) {
+	for path, before := range map[string]string{"/t/acme/live/overview": "Nothing has run here yet", "/t/acme/live/first-run": "No worker yet"} {
+		b := live(t)
+		b.api.idle, b.api.workflows = true, orders()
+		in := listen(t, b, path)
+		if _, data := in.next(); !strings.Contains(data, before) {
+			t.Errorf("%s: the first picture is %s", path, data)
+		}
+		b.api.mu.Lock()
+		b.api.idle = false
+		b.api.mu.Unlock()
+		b.api.workerChanges <- oneWorker()
+		if _, data := in.next(); !strings.Contains(data, "Worker connected") || !strings.Contains(data, "/t/acme/trigger?input=%22Ada%22&amp;workflow=greet") {
+			t.Errorf("%s: with a worker the picture is %s", path, data)
+		}
 	}
 }
 

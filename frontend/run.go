@@ -73,25 +73,21 @@ func (s *site) followRun(r *http.Request, v visitor, out *stream) error {
 	id := r.PathValue("run")
 	ctx, cancel := context.WithCancel(v.call(r))
 	defer cancel()
-	watch, err := s.runs.WatchRun(ctx, &runsv1.WatchRunRequest{RunId: id})
-	if err != nil {
-		return err
-	}
 	var run *runsv1.Run
 	var newest atomic.Pointer[runsv1.Run]
-	err = latest(ctx, out, watch, func(m *runsv1.WatchRunResponse) bool {
-		if m.GetRun() != nil {
-			newest.Store(m.GetRun())
-		}
-		return m.GetRun() != nil
-	}, func() error {
+	err := latest(r.Context(), out, func(ctx context.Context) error {
 		run = newest.Load()
 		attempts, err := s.attempts(r, v, id)
 		if err != nil {
 			return err
 		}
 		return out.show(ctx, pages.RunBody(v.shell, pages.RunView{Run: run, Attempts: attempts, Now: s.now()}))
-	})
+	}, from(v.call(r), s.runs.WatchRun, &runsv1.WatchRunRequest{RunId: id}, func(m *runsv1.WatchRunResponse) bool {
+		if m.GetRun() != nil {
+			newest.Store(m.GetRun())
+		}
+		return m.GetRun() != nil
+	}))
 	if err != nil {
 		return err
 	}

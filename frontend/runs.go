@@ -22,7 +22,7 @@ const runsPerPage = 50
 // showRuns is the list of the latest runs. Its whole state is in the address.
 func (s *site) showRuns(w http.ResponseWriter, r *http.Request, v visitor) {
 	v.shell.Section, v.shell.Title = "runs", "Runs"
-	view := pages.RunsView{Filter: runFilter(r), Now: s.now(), First: pages.FirstSteps{Address: s.address(r)}}
+	view := pages.RunsView{Filter: runFilter(r), Now: s.now(), First: s.firstSteps(r)}
 	list, err := s.registry.ListWorkflows(v.call(r), &registryv1.ListWorkflowsRequest{PageSize: workflowsPerPage})
 	for _, wf := range list.GetWorkflows() {
 		view.Workflows = append(view.Workflows, wf.GetName())
@@ -118,18 +118,12 @@ func (s *site) runStats(ctx context.Context, f pages.Filter) (*runsv1.GetRunStat
 func (s *site) followRuns(r *http.Request, v visitor, out *stream) error {
 	filter := runFilter(r)
 	filter.Page = ""
-	ctx, cancel := context.WithCancel(v.call(r))
-	defer cancel()
 	labels, err := pages.ParseLabels(filter.Labels)
 	if err != nil {
 		return connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	watch, err := s.runs.WatchRuns(ctx, &runsv1.WatchRunsRequest{Workflow: filter.Workflow, Labels: labels})
-	if err != nil {
-		return err
-	}
-	return latest(ctx, out, watch, func(m *runsv1.WatchRunsResponse) bool { return m.GetReset_() || len(m.GetRuns()) > 0 }, func() error {
-		view := pages.RunsView{Filter: filter, Now: s.now(), First: pages.FirstSteps{Address: s.address(r)}}
+	return latest(r.Context(), out, func(ctx context.Context) error {
+		view := pages.RunsView{Filter: filter, Now: s.now(), First: s.firstSteps(r)}
 		if err := s.readRuns(v.call(r), &view); err != nil {
 			return err
 		}
@@ -137,7 +131,7 @@ func (s *site) followRuns(r *http.Request, v visitor, out *stream) error {
 			return err
 		}
 		return out.show(ctx, pages.RunList(v.shell, view))
-	})
+	}, s.ofRuns(r, v, &runsv1.WatchRunsRequest{Workflow: filter.Workflow, Labels: labels}))
 }
 
 // steerRuns cancels or replays the selected runs.

@@ -20,7 +20,9 @@ type visitor struct {
 	token       string
 	tenant      string
 	memberships []*identityv1.Membership
-	shell       pages.Shell
+	// membership is the one in the tenant.
+	membership *identityv1.Membership
+	shell      pages.Shell
 }
 
 // page answers a visitor who is signed in.
@@ -92,12 +94,13 @@ func (s *site) enter(r *http.Request, v *visitor) bool {
 
 // settle puts the visitor into a tenant that they are a member of.
 func (*site) settle(v *visitor, m *identityv1.Membership) {
+	v.membership = m
 	v.tenant, v.shell.Tenant = m.GetTenant().GetSlug(), m.GetTenant().GetSlug()
 	role := m.GetRole()
 	v.shell.Role = pages.RoleName(role)
 	admin := role == identityv1.Role_ROLE_OWNER || role == identityv1.Role_ROLE_ADMIN
 	developer := admin || role == identityv1.Role_ROLE_DEVELOPER
-	v.shell.May = pages.May{Run: developer, Workers: developer, Tokens: admin, Members: admin}
+	v.shell.May = pages.May{Run: developer, Workers: developer, Tokens: admin, Members: admin, Tenant: role == identityv1.Role_ROLE_OWNER}
 }
 
 // lastTenant puts a visitor of a page that belongs to no tenant into the one looked at last, else the oldest, for the navigation; it reports

@@ -4,10 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/a-h/templ"
-
 	"github.com/tenon-run/tenon/frontend/pages"
-	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
 	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 )
 
@@ -28,7 +25,7 @@ func (s *site) workerList(r *http.Request, v visitor) (pages.WorkersView, error)
 	list, err := s.workers.ListWorkers(v.call(r), &workersv1.ListWorkersRequest{PageSize: workersPerPage, PageToken: here})
 	return pages.WorkersView{
 		Workers: list.GetWorkers(), Attached: list.GetAttachedWorkers(), Slots: list.GetSlots(), Used: list.GetSlotsUsed(), Next: list.GetNextPageToken(),
-		Here: here, Now: s.now(), First: pages.FirstSteps{Address: s.address(r)},
+		Here: here, Now: s.now(), First: s.firstSteps(r),
 	}, err
 }
 
@@ -47,35 +44,25 @@ func (s *site) worker(r *http.Request, v visitor) (pages.WorkerView, error) {
 	return pages.WorkerView{Worker: got.GetWorker(), Tasks: got.GetTasks(), Now: s.now()}, err
 }
 
+// followWorkers sends the list whenever workers have changed.
 func (s *site) followWorkers(r *http.Request, v visitor, out *stream) error {
-	return s.followWork(r, v, out, func() (templ.Component, error) {
+	return latest(r.Context(), out, func(ctx context.Context) error {
 		view, err := s.workerList(r, v)
-		return pages.WorkersBody(v.shell, view), err
-	})
-}
-
-func (s *site) followWorker(r *http.Request, v visitor, out *stream) error {
-	return s.followWork(r, v, out, func() (templ.Component, error) {
-		view, err := s.worker(r, v)
-		return pages.WorkerBody(v.shell, view), err
-	})
-}
-
-// followWork sends what workers do. What they run changes with runs; that one comes or goes while nothing runs is seen with the stream's next beat.
-func (s *site) followWork(r *http.Request, v visitor, out *stream, read func() (templ.Component, error)) error {
-	ctx, cancel := context.WithCancel(v.call(r))
-	defer cancel()
-	watch, err := s.runs.WatchRuns(ctx, &runsv1.WatchRunsRequest{})
-	if err != nil {
-		return err
-	}
-	return latest(ctx, out, watch, func(*runsv1.WatchRunsResponse) bool { return true }, func() error {
-		body, err := read()
 		if err != nil {
 			return err
 		}
-		return out.show(ctx, body)
-	})
+		return out.show(ctx, pages.WorkersBody(v.shell, view))
+	}, s.ofWorkers(r, v, ""))
+}
+
+func (s *site) followWorker(r *http.Request, v visitor, out *stream) error {
+	return latest(r.Context(), out, func(ctx context.Context) error {
+		view, err := s.worker(r, v)
+		if err != nil {
+			return err
+		}
+		return out.show(ctx, pages.WorkerBody(v.shell, view))
+	}, s.ofWorkers(r, v, r.PathValue("worker")))
 }
 
 func (s *site) askDrain(w http.ResponseWriter, r *http.Request, v visitor) {

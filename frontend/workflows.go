@@ -10,21 +10,42 @@ import (
 )
 
 const (
-	workflowsPerPage = 200
+	workflowsPerPage = 200 // to choose from
+	workflowsListed  = 50  // with their health
 	versionsShown    = 100
 	recentShown      = 10
 )
 
 func (s *site) showWorkflows(w http.ResponseWriter, r *http.Request, v visitor) {
-	list, err := s.registry.ListWorkflows(v.call(r), &registryv1.ListWorkflowsRequest{PageSize: workflowsPerPage, PageToken: r.URL.Query().Get("page_token")})
+	list, err := s.registry.ListWorkflows(v.call(r), &registryv1.ListWorkflowsRequest{PageSize: workflowsListed, PageToken: r.URL.Query().Get("page_token")})
 	if err != nil {
 		s.fail(w, r, v, err)
 		return
 	}
+	view := pages.WorkflowsView{Workflows: list.GetWorkflows(), Next: list.GetNextPageToken(), Now: s.now(), First: s.firstSteps(r)}
+	if view.Health, err = s.healthOf(r, v, view.Workflows); err != nil {
+		s.fail(w, r, v, err)
+		return
+	}
 	v.shell.Section, v.shell.Title = "workflows", "Workflows"
-	s.render(w, r, http.StatusOK, pages.Workflows(v.shell, pages.WorkflowsView{
-		Workflows: list.GetWorkflows(), Next: list.GetNextPageToken(), Now: s.now(), First: pages.FirstSteps{Address: s.address(r)},
-	}))
+	s.render(w, r, http.StatusOK, pages.Workflows(v.shell, view))
+}
+
+// healthOf reads how the runs of a page of workflows went, by their names.
+func (s *site) healthOf(r *http.Request, v visitor, workflows []*registryv1.Workflow) (map[string]*runsv1.GetWorkflowHealthResponse, error) {
+	if len(workflows) == 0 {
+		return nil, nil
+	}
+	req := &runsv1.ListWorkflowHealthRequest{}
+	for _, wf := range workflows {
+		req.Workflows = append(req.Workflows, wf.GetName())
+	}
+	list, err := s.runs.ListWorkflowHealth(v.call(r), req)
+	out := make(map[string]*runsv1.GetWorkflowHealthResponse, len(list.GetWorkflows()))
+	for _, one := range list.GetWorkflows() {
+		out[one.GetWorkflow()] = one.GetHealth()
+	}
+	return out, err
 }
 
 // showWorkflow is one workflow: the newest version, or the one that the address names.

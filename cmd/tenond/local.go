@@ -68,7 +68,7 @@ func startLocal(ctx context.Context, cfg localConfig) (l *local, err error) {
 	if err != nil {
 		return l, err
 	}
-	l.App, err = app.New(ctx, app.Config{DatabaseURL: l.postgres.URL(), NATS: conn, Listener: listener, MasterKey: key, Log: cfg.log, Grace: cfg.grace})
+	l.App, err = app.New(ctx, app.Config{DatabaseURL: l.postgres.URL(), NATS: conn, Listener: listener, MasterKey: key, Log: cfg.log, Grace: cfg.grace, Checkout: checkout()})
 	if err != nil {
 		return l, errors.Join(err, listener.Close())
 	}
@@ -85,6 +85,18 @@ func startLocal(ctx context.Context, cfg localConfig) (l *local, err error) {
 	case <-ctx.Done():
 		return l, context.Cause(ctx)
 	}
+}
+
+// checkout is the folder of Tenon's source where the command runs in it, as `go run ./cmd/tenond` does; empty elsewhere.
+func checkout() string {
+	here, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	if _, err := os.Stat(filepath.Join(here, "sdk", "go", "go.mod")); err != nil {
+		return ""
+	}
+	return here
 }
 
 // listenLocal takes the wanted port on loopback, or the next free one.

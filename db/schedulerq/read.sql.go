@@ -1016,3 +1016,86 @@ func (q *Queries) SampleRuns(ctx context.Context, arg SampleRunsParams) ([]Sampl
 	}
 	return items, nil
 }
+
+const workflowHealth = `-- name: WorkflowHealth :many
+SELECT w.name,
+  count(*) AS runs,
+  count(*) FILTER (WHERE s.state = 'completed') AS completed,
+  count(*) FILTER (WHERE s.state = 'failed') AS failed,
+  count(*) FILTER (WHERE s.state = 'cancelled') AS cancelled,
+  count(*) FILTER (WHERE s.state = 'timed_out') AS timed_out,
+  coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY greatest(0, s.ended_at - s.started_at)) FILTER (WHERE s.state = 'completed' AND s.started_at > 0), -1)::bigint AS run_p50,
+  coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY greatest(0, s.ended_at - s.started_at)) FILTER (WHERE s.state = 'completed' AND s.started_at > 0), -1)::bigint AS run_p95,
+  coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY greatest(0, s.started_at - s.created_at)) FILTER (WHERE s.started_at > 0), -1)::bigint AS queue_p50,
+  coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY greatest(0, s.started_at - s.created_at)) FILTER (WHERE s.started_at > 0), -1)::bigint AS queue_p95
+FROM workflows w
+CROSS JOIN LATERAL (
+  SELECT r.state, r.created_at, r.started_at, r.ended_at
+  FROM unnest('{1,2,3}'::smallint[]) AS c (class)
+  CROSS JOIN LATERAL (
+    SELECT h.run_id, h.state, h.created_at, h.started_at, h.ended_at FROM history_runs h
+    WHERE h.tenant_id = w.tenant_id AND h.class = c.class AND h.workflow_id = w.id AND h.run_id >= $1
+    ORDER BY h.run_id DESC LIMIT $2
+  ) AS r
+  ORDER BY r.run_id DESC LIMIT $2
+) AS s
+WHERE w.tenant_id = $3 AND w.name = ANY($4::text[])
+GROUP BY w.name ORDER BY w.name
+`
+
+type WorkflowHealthParams struct {
+	FromID     flow.ID
+	SampleSize int32
+	TenantID   int64
+	Names      []string
+}
+
+type WorkflowHealthRow struct {
+	Name      string
+	Runs      int64
+	Completed int64
+	Failed    int64
+	Cancelled int64
+	TimedOut  int64
+	RunP50    int64
+	RunP95    int64
+	QueueP50  int64
+	QueueP95  int64
+}
+
+// How the newest finished runs of several workflows went. Quantiles by nearest rank; -1: no run counts for it.
+func (q *Queries) WorkflowHealth(ctx context.Context, arg WorkflowHealthParams) ([]WorkflowHealthRow, error) {
+	rows, err := q.db.Query(ctx, workflowHealth,
+		arg.FromID,
+		arg.SampleSize,
+		arg.TenantID,
+		arg.Names,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []WorkflowHealthRow{}
+	for rows.Next() {
+		var i WorkflowHealthRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Runs,
+			&i.Completed,
+			&i.Failed,
+			&i.Cancelled,
+			&i.TimedOut,
+			&i.RunP50,
+			&i.RunP95,
+			&i.QueueP50,
+			&i.QueueP95,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

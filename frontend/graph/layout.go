@@ -28,11 +28,15 @@ type Node struct {
 	X, Y  int
 }
 
-// Edge is a line from a parent's right side to a child's left side.
+// Edge is a line from a parent's right side to a child's left side. It bends in the gaps between columns of boxes, and runs level past the columns
+// between its ends: from Points[0] to Points[1] it bends, from there to Points[2] it is level, and so on in turns.
 type Edge struct {
-	From, To       string
-	X1, Y1, X2, Y2 int
+	From, To string
+	Points   []Point
 }
+
+// Point is a place in the picture.
+type Point struct{ X, Y int }
 
 // size is how large boxes and the gaps between them are.
 type size struct{ width, height, gapX, gapY, column int }
@@ -48,7 +52,7 @@ const (
 
 // Lay places the tasks. A cycle, which registration refuses, is broken where it is met first.
 func Lay(tasks []Task) Layout {
-	s := size{width: 160, height: 40, gapX: 48, gapY: 16, column: 16}
+	s := size{width: 140, height: 40, gapX: 32, gapY: 16, column: 16}
 	if len(tasks) >= manyTasks {
 		s = size{width: 136, height: 26, gapX: 56, gapY: 8, column: 10}
 	}
@@ -167,25 +171,23 @@ func (g *dag) place(layers [][]int, s size) Layout {
 		tall = max(tall, rowsOf(layer))
 	}
 	out.Height = 2*margin + max(0, tall*(s.height+s.gapY)-s.gapY)
+	var columns []column
+	columnOf := make([]int, len(g.tasks))
 	x := margin
 	for number, layer := range layers {
 		rows := rowsOf(layer)
-		columns := (len(layer) + rows - 1) / rows
 		top := (out.Height - rows*(s.height+s.gapY) + s.gapY) / 2 //nolint:mnd // half
-		for place, i := range layer {
-			out.Nodes[i] = Node{Name: g.tasks[i].Name, Layer: number, X: x + place/rows*(s.width+s.column), Y: top + place%rows*(s.height+s.gapY)}
+		for part := range slices.Chunk(layer, max(rows, 1)) {
+			for place, i := range part {
+				out.Nodes[i] = Node{Name: g.tasks[i].Name, Layer: number, X: x, Y: top + place*(s.height+s.gapY)}
+				columnOf[i] = len(columns)
+			}
+			columns = append(columns, column{x: x, top: top, boxes: len(part)})
+			x += s.width + s.column
 		}
-		x += columns*(s.width+s.column) - s.column + s.gapX
+		x += s.gapX - s.column
 	}
 	out.Width = max(x-s.gapX, margin) + margin
-	for i, parents := range g.parents {
-		to := out.Nodes[i]
-		for _, p := range parents {
-			from := out.Nodes[p]
-			out.Edges = append(out.Edges, Edge{
-				From: from.Name, To: to.Name, X1: from.X + s.width, Y1: from.Y + s.height/2, X2: to.X, Y2: to.Y + s.height/2, //nolint:mnd // the middle of a side
-			})
-		}
-	}
+	g.route(&out, columns, columnOf, s)
 	return out
 }

@@ -42,9 +42,9 @@ func fan(width int) []Task {
 func TestThreeTasksInARow(t *testing.T) {
 	got := Lay([]Task{{Name: "a"}, {Name: "b", Parents: []string{"a"}}, {Name: "c", Parents: []string{"b"}}})
 	want := Layout{
-		Width: 600, Height: 64, NodeWidth: 160, NodeHeight: 40,
-		Nodes: []Node{{"a", 0, 12, 12}, {"b", 1, 220, 12}, {"c", 2, 428, 12}},
-		Edges: []Edge{{"a", "b", 172, 32, 220, 32}, {"b", "c", 380, 32, 428, 32}},
+		Width: 508, Height: 64, NodeWidth: 140, NodeHeight: 40,
+		Nodes: []Node{{"a", 0, 12, 12}, {"b", 1, 184, 12}, {"c", 2, 356, 12}},
+		Edges: []Edge{{"a", "b", []Point{{152, 32}, {184, 32}}}, {"b", "c", []Point{{324, 32}, {356, 32}}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -55,6 +55,7 @@ func TestThreeTasksInARow(t *testing.T) {
 func TestPicturesAreSound(t *testing.T) {
 	for name, tasks := range map[string][]Task{
 		"none": nil, "one": {{Name: "only"}}, "diamond": diamond(), "mesh of 300": mesh(30, 10), "wide mesh of 300": mesh(5, 60), "fan of 300": fan(298), "300 alone": mesh(1, 300),
+		"skips": skips(12, 3), "skips of 300": skips(30, 10), "skips of wide layers": skips(4, 75), "all behind the first": star(40),
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now()
@@ -63,9 +64,7 @@ func TestPicturesAreSound(t *testing.T) {
 				t.Errorf("the layout took %v", took)
 			}
 			for _, e := range got.Edges {
-				if e.X1 >= e.X2 {
-					t.Errorf("the edge from %s to %s goes from %d to %d", e.From, e.To, e.X1, e.X2)
-				}
+				checkEdge(t, got, e)
 			}
 			for i, a := range got.Nodes {
 				if a.X < 0 || a.Y < 0 || a.X+got.NodeWidth > got.Width || a.Y+got.NodeHeight > got.Height {
@@ -81,6 +80,83 @@ func TestPicturesAreSound(t *testing.T) {
 				t.Errorf("two layouts of the same tasks differ: %s", diff)
 			}
 		})
+	}
+}
+
+// checkEdge looks at the boxes around an edge's parts. A bend stays within the rectangle of its ends, so that no part that is clear of boxes by its
+// rectangle passes behind one.
+func checkEdge(t *testing.T, l Layout, e Edge) {
+	t.Helper()
+	box := func(name string) Node {
+		return l.Nodes[slices.IndexFunc(l.Nodes, func(n Node) bool { return n.Name == name })]
+	}
+	from, to := box(e.From), box(e.To)
+	if first, last := e.Points[0], e.Points[len(e.Points)-1]; first != (Point{from.X + l.NodeWidth, from.Y + l.NodeHeight/2}) || last != (Point{to.X, to.Y + l.NodeHeight/2}) {
+		t.Errorf("the edge from %s to %s goes from %v to %v", e.From, e.To, first, last)
+	}
+	if len(e.Points)%2 != 0 {
+		t.Errorf("the edge from %s to %s ends in a level part: %v", e.From, e.To, e.Points)
+	}
+	for i := 1; i < len(e.Points); i++ {
+		a, b := e.Points[i-1], e.Points[i]
+		if a.X >= b.X || i%2 == 0 && a.Y != b.Y || a.Y < 0 || a.Y > l.Height {
+			t.Errorf("the edge from %s to %s goes from %v to %v", e.From, e.To, a, b)
+		}
+		for _, n := range l.Nodes {
+			if a.X < n.X+l.NodeWidth && b.X > n.X && min(a.Y, b.Y) < n.Y+l.NodeHeight && max(a.Y, b.Y) > n.Y {
+				t.Errorf("the edge from %s to %s passes behind %s: from %v to %v", e.From, e.To, n.Name, a, b)
+			}
+		}
+	}
+}
+
+// skips is a mesh in which each task also waits for one of each layer before it.
+func skips(layers, width int) []Task {
+	tasks := mesh(layers, width)
+	for l := range layers {
+		for i := range width {
+			for above := range max(l-1, 0) {
+				task := &tasks[l*width+i]
+				task.Parents = append(task.Parents, fmt.Sprintf("t%d-%d", above, (i+above)%width))
+			}
+		}
+	}
+	return tasks
+}
+
+// star is a chain in which each task also waits for the first.
+func star(length int) []Task {
+	tasks := []Task{{Name: "t0"}}
+	for i := 1; i < length; i++ {
+		tasks = append(tasks, Task{Name: fmt.Sprintf("t%d", i), Parents: []string{fmt.Sprintf("t%d", i-1), "t0"}})
+	}
+	return tasks
+}
+
+// A line that skips a task of a chain goes around its box, and the chain stays straight.
+func TestASkippingEdgeGoesAround(t *testing.T) {
+	got := Lay([]Task{{Name: "a"}, {Name: "b", Parents: []string{"a"}}, {Name: "c", Parents: []string{"b", "a"}}})
+	want := []Edge{
+		{"a", "b", []Point{{152, 32}, {184, 32}}},
+		{"b", "c", []Point{{324, 32}, {356, 32}}},
+		{"a", "c", []Point{{152, 32}, {184, 8}, {324, 8}, {356, 32}}},
+	}
+	if diff := cmp.Diff(want, got.Edges); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Lines of several tasks through the same gap do not lie on each other.
+func TestLinesThroughAGapAreApart(t *testing.T) {
+	got := Lay([]Task{{Name: "a"}, {Name: "b"}, {Name: "x", Parents: []string{"a", "b"}}, {Name: "end", Parents: []string{"x", "a", "b"}}})
+	level := map[int]string{}
+	for _, e := range got.Edges {
+		if len(e.Points) > 2 {
+			level[e.Points[1].Y] = e.From
+		}
+	}
+	if len(level) != 2 {
+		t.Errorf("the lines around x: %v", level)
 	}
 }
 

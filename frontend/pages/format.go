@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -165,3 +167,26 @@ func logFields(text string) string {
 }
 
 func viewBox(l graph.Layout) string { return fmt.Sprintf("0 0 %d %d", l.Width, l.Height) }
+
+// withArticle puts a role into a sentence: "an admin".
+func withArticle(role string) string {
+	if strings.ContainsAny(role[:min(1, len(role))], "aeiou") {
+		return "an " + role
+	}
+	return "a " + role
+}
+
+// sentence is the API's text as a page says it: errors of the API begin small and end without a full stop.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	if word, _, _ := strings.Cut(text, " "); !strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) { // else it is a field or a name
+		first, size := utf8.DecodeRuneInString(text)
+		text = string(unicode.ToUpper(first)) + text[size:]
+	}
+	if last, _ := utf8.DecodeLastRuneInString(text); !strings.ContainsRune(".!?…", last) {
+		text += "."
+	}
+	return text
+}

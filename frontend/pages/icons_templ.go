@@ -17,6 +17,7 @@ var icons = map[string]string{
 	"workers":   "M3 3h10v4H3zM3 9h10v4H3zM5.5 5h.01M5.5 11h.01",
 	"tokens":    "M9.5 6.5a3 3 0 1 0-1 1L13 12v1.5h-2V12H9.5v-1.5",
 	"members":   "M8 8a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5zM3 13.5c.5-3 2.5-4 5-4s4.5 1 5 4",
+	"settings":  "M2 4.5h6M11 4.5h3M2 11.5h3M8 11.5h6M9.5 3v3M6.5 10v3",
 	"sessions":  "M2 3h12v8H2zM6 13.5h4",
 	"docs":      "M4 2h8v12H4zM6.5 5.5h3M6.5 8.5h3",
 	"keys":      "M2 4h12v8H2zM4.5 6.5h.01M8 6.5h.01M11.5 6.5h.01M5 9.5h6",
@@ -58,7 +59,7 @@ func icon(name string) templ.Component {
 		var templ_7745c5c3_Var2 string
 		templ_7745c5c3_Var2, templ_7745c5c3_Err = templ.JoinStringErrs(icons[name])
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `pages/icons.templ`, Line: 26, Col: 202}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `pages/icons.templ`, Line: 27, Col: 202}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var2))
 		if templ_7745c5c3_Err != nil {

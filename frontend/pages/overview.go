@@ -16,7 +16,9 @@ type OverviewView struct {
 	// Fresh says that nothing has run here yet.
 	Fresh bool
 	First FirstSteps
-	Now   time.Time
+	// Try is how far a fresh tenant has come.
+	Try FirstRun
+	Now time.Time
 }
 
 func (v OverviewView) failed() int64 {

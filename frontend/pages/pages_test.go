@@ -98,7 +98,7 @@ func stats() *runsv1.GetRunStatsResponse {
 }
 
 func goldenPages() map[string]templ.Component {
-	shell, viewer := shellOf(May{true, true, true, true}), shellOf(May{})
+	shell, viewer := shellOf(May{true, true, true, true, true}), shellOf(May{})
 	viewer.Role, viewer.Theme, viewer.Said = "viewer", "dark", "Done <it>."
 	visitor := Shell{Title: "Sign in", Stylesheet: "/assets/app.css", Script: "/assets/app.js", CSRF: "token"}
 	running := &runsv1.Run{
@@ -112,6 +112,7 @@ func goldenPages() map[string]templ.Component {
 	older.Filter = filter.At("p2")
 	token := &identityv1.Token{Id: "tok_a", Name: "billing", Kind: identityv1.TokenKind_TOKEN_KIND_API, Role: identityv1.Role_ROLE_DEVELOPER, Scopes: []string{"run:read"}, CreateTime: at(time.Hour), ExpireTime: at(-time.Hour)}
 	user := &identityv1.User{Id: "usr_a", Email: "bo@example.com", DisplayName: "Bo"}
+	tenant := &identityv1.Tenant{Slug: "acme", DisplayName: "Acme & <Co>", CreateTime: at(time.Hour)}
 	before := workflow().GetVersion()
 	before.Number, before.Spec.RunTimeout = 1, nil
 	return map[string]templ.Component{
@@ -145,7 +146,7 @@ func goldenPages() map[string]templ.Component {
 		"trigger_raw":     InDialog(Trigger(shell, TriggerForm{Workflow: workflow(), Input: `{"a": "<"}`})),
 		"trigger_choose":  InDialog(Trigger(shell, TriggerForm{Workflows: []*registryv1.Workflow{workflow()}})),
 		"palette":         PaletteItems(shell, []*registryv1.Workflow{workflow()}),
-		"workflows":       Workflows(shell, WorkflowsView{Workflows: []*registryv1.Workflow{workflow()}, Now: now, Next: "more"}),
+		"workflows":       Workflows(shell, WorkflowsView{Workflows: []*registryv1.Workflow{workflow()}, Health: map[string]*runsv1.GetWorkflowHealthResponse{workflow().GetName(): {Ended: &runsv1.RunCounts{Completed: 199, Failed: 1}, Sampled: true, SuccessRate: new(0.995), RunP50: durationpb.New(time.Second), RunP95: durationpb.New(time.Minute)}}, Now: now, Next: "more"}),
 		"workflows_none":  Workflows(viewer, WorkflowsView{First: first, Now: now}),
 		"workflow":        Workflow(shell, WorkflowView{Workflow: workflow(), Versions: []*registryv1.WorkflowVersion{workflow().GetVersion(), before}, Before: before, Health: &runsv1.GetWorkflowHealthResponse{Ended: &runsv1.RunCounts{Completed: 2999, Failed: 1}, SuccessRate: new(0.9996), RunP50: durationpb.New(time.Second)}, Recent: []*runsv1.Run{running}, Now: now}),
 		"tokens":          Tokens(shell, TokensView{Tokens: []*identityv1.Token{token, {Id: "tok_b", Name: "old", Kind: identityv1.TokenKind_TOKEN_KIND_WORKER, CreateTime: at(time.Hour), RevokeTime: at(time.Minute), ExpireTime: at(-time.Hour)}}, Now: now, Next: "more"}),
@@ -161,7 +162,12 @@ func goldenPages() map[string]templ.Component {
 		"member_new":      InDialog(NewMember(shell, MemberForm{Email: "x@y.z", Role: "viewer", Error: "nobody has signed up with this address"})),
 		"member_remove":   InDialog(RemoveMember(shell, &identityv1.Member{User: user})),
 		"sessions":        Sessions(shell, SessionsView{Now: now, Sessions: []*identityv1.Session{{Id: "ses_a", Current: true, CreateTime: at(time.Hour), LastUseTime: at(0), ExpireTime: at(-time.Hour), Address: "192.0.2.1", UserAgent: "Mozilla/5.0 (X11; Linux x86_64) Chrome/150 Safari/537"}, {Id: "ses_b", UserAgent: "curl/8", CreateTime: at(time.Hour), LastUseTime: at(0), ExpireTime: at(-time.Hour)}}}),
-		"first_worker":    FirstWorker(shell, FirstSteps{Address: "http://127.0.0.1:7070", WorkerToken: "w.w.w", APIToken: "a.a.a"}),
+		"overview_try":    Overview(shell, OverviewView{Fresh: true, Try: FirstRun{Worker: worker(), Workflows: []string{"bill", "greet"}}, Now: now}),
+		"first_worker":    FirstWorker(shell, FirstSteps{Address: "http://127.0.0.1:7070", Checkout: "/home/ada's/tenon", WorkerToken: "w.w.w", APIToken: "a.a.a"}, FirstRun{}),
+		"first_run":       FirstRunBody(viewer, FirstRun{Worker: worker(), Workflows: []string{"bill"}, Run: running}),
+		"settings":        Settings(shell, SettingsView{Tenant: tenant, Name: "Acme & <Co>", Now: now}),
+		"settings_denied": Settings(viewer, SettingsView{Tenant: tenant, Name: "Acme & <Co>", Now: now}),
+		"settings_error":  Settings(shell, SettingsView{Tenant: tenant, Error: "display_name must have at least 1 character", Now: now}),
 		"message":         Message(visitor, "There is no page at this address."),
 		"no_tenant":       Message(Shell{Title: "No such tenant", User: "ada@example.com", Tenants: shell.Tenants}, "You are not a member of a tenant called “x”."),
 	}

@@ -144,7 +144,7 @@ func (v RunView) note(t *runsv1.Task) string {
 
 // fit cuts a name that its box has no room for.
 func (n node) fit() string {
-	const wide, narrow = 17, 14 // characters
+	const wide, narrow = 15, 14 // characters
 	most := wide
 	if n.small {
 		most = narrow
@@ -171,9 +171,20 @@ func graphHeight(l graph.Layout) string {
 	}
 }
 
+// curve draws an edge: bends and level parts in turns.
 func curve(e graph.Edge) string {
-	half := (e.X2 - e.X1) / 2 //nolint:mnd // the middle
-	return fmt.Sprintf("M%d %dC%d %d %d %d %d %d", e.X1, e.Y1, e.X1+half, e.Y1, e.X2-half, e.Y2, e.X2, e.Y2)
+	var d strings.Builder
+	fmt.Fprintf(&d, "M%d %d", e.Points[0].X, e.Points[0].Y)
+	for i, to := range e.Points[1:] {
+		from := e.Points[i]
+		if i%2 == 1 {
+			fmt.Fprintf(&d, "H%d", to.X)
+			continue
+		}
+		half := (to.X - from.X) / 2 //nolint:mnd // the middle
+		fmt.Fprintf(&d, "C%d %d %d %d %d %d", from.X+half, from.Y, to.X-half, to.Y, to.X, to.Y)
+	}
+	return d.String()
 }
 
 func translate(x, y int) string { return fmt.Sprintf("translate(%d %d)", x, y) }

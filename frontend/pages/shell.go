@@ -38,6 +38,8 @@ type May struct {
 	Run, Workers bool
 	// Tokens and Members are to see and to change them.
 	Tokens, Members bool
+	// Tenant is to rename it.
+	Tenant bool
 }
 
 // Choice is an option of a select.
@@ -94,7 +96,7 @@ func (s Shell) nav() []navItem {
 	if s.May.Members {
 		items = append(items, navItem{"members", "Members", "members", "m"})
 	}
-	return items
+	return append(items, navItem{"settings", "Settings", "settings", "e"})
 }
 
 func (n navItem) path(s Shell) templ.SafeURL {

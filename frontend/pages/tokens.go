@@ -62,6 +62,25 @@ func power(t *identityv1.Token) string {
 	return RoleName(t.GetRole()) + ": " + strings.Join(t.GetScopes(), ", ")
 }
 
+// able says the same of what whoever has the token can do.
+func able(t *identityv1.Token) string {
+	switch {
+	case t.GetKind() == identityv1.TokenKind_TOKEN_KIND_WORKER:
+		return "serve tasks of this tenant"
+	case len(t.GetScopes()) == 0:
+		return "do what the role " + RoleName(t.GetRole()) + " allows"
+	default:
+		return "do this much of what the role " + RoleName(t.GetRole()) + " allows: " + strings.Join(t.GetScopes(), ", ")
+	}
+}
+
+func endLabel(t *identityv1.Token) string {
+	if t.GetRevokeTime() != nil {
+		return "Revoked"
+	}
+	return "Ends"
+}
+
 func tokenStatus(t *identityv1.Token, now time.Time) Status {
 	const soon = 7 * 24 * time.Hour
 	switch left := t.GetExpireTime().AsTime().Sub(now); {

@@ -37,10 +37,10 @@ func (v WorkerView) steerable() bool {
 
 func attached(w *workersv1.Worker) bool { return workerStatus(w).Tone != "idle" }
 
-// language is what a worker is written in: "go 1.26, SDK 0.1".
+// language is what a worker is written in: "go 1.26, SDK 0.1". Some name themselves in their versions too.
 func language(r *workersv1.Runtime) string {
 	var parts []string
-	if text := strings.TrimSpace(r.GetLanguage() + " " + r.GetLanguageVersion()); text != "" {
+	if text := strings.TrimSpace(r.GetLanguage() + " " + strings.TrimPrefix(r.GetLanguageVersion(), r.GetLanguage())); text != "" {
 		parts = append(parts, text)
 	}
 	if r.GetSdkVersion() != "" {

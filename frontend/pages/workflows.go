@@ -18,9 +18,11 @@ import (
 // WorkflowsView is the tenant's workflows by name, at the instant Now.
 type WorkflowsView struct {
 	Workflows []*registryv1.Workflow
-	Next      string
-	Now       time.Time
-	First     FirstSteps
+	// Health tells of those that ran lately, by name, how they did.
+	Health map[string]*runsv1.GetWorkflowHealthResponse
+	Next   string
+	Now    time.Time
+	First  FirstSteps
 }
 
 // WorkflowView is one workflow in one of its versions.
@@ -157,26 +159,30 @@ func digest(hex string) string {
 }
 
 // successRate is the share of runs that completed, cut so that only all is 100 %.
-func (v WorkflowView) successRate() string {
-	if v.Health.SuccessRate == nil {
+func successRate(health *runsv1.GetWorkflowHealthResponse) string {
+	if health == nil || health.SuccessRate == nil {
 		return "–"
 	}
 	const tenthsOfPercent = 1000
-	return strconv.FormatFloat(math.Floor(v.Health.GetSuccessRate()*tenthsOfPercent)/10, 'f', -1, 64) + " %" //nolint:mnd // of a thousand to percent
+	return strconv.FormatFloat(math.Floor(health.GetSuccessRate()*tenthsOfPercent)/10, 'f', -1, 64) + " %" //nolint:mnd // of a thousand to percent
 }
 
-func (v WorkflowView) healthTone() string {
-	if ended := v.Health.GetEnded(); ended.GetFailed()+ended.GetTimedOut() > 0 {
+func healthTone(health *runsv1.GetWorkflowHealthResponse) string {
+	switch ended := health.GetEnded(); {
+	case ended.GetFailed()+ended.GetTimedOut() > 0:
 		return "bad"
+	case ended.GetCompleted() == 0:
+		return "idle"
+	default:
+		return "ok"
 	}
-	return "ok"
 }
 
 // sample says which runs the health is about.
-func (v WorkflowView) sample() string {
-	ended := v.Health.GetEnded()
+func sample(health *runsv1.GetWorkflowHealthResponse) string {
+	ended := health.GetEnded()
 	n := ended.GetCompleted() + ended.GetFailed() + ended.GetTimedOut()
-	if v.Health.GetSampled() {
+	if health.GetSampled() {
 		return "of the newest " + thousands(n)
 	}
 	return "of " + thousands(n) + " in 24 h"

@@ -69,6 +69,15 @@
     if (event.target.matches("input[name=run]")) count();
   });
   document.addEventListener("htmx:after:swap", count);
+  // A log that goes on after a broken connection begins a little before its end: what is there already is not shown again.
+  document.addEventListener("htmx:sse:after:message", (event) => {
+    const log = event.target.closest("[data-logs]");
+    const shown = new Set();
+    for (const line of [...(log?.children || [])]) {
+      if (shown.has(line.id)) line.remove();
+      shown.add(line.id);
+    }
+  }, true);
   dialog?.addEventListener("click", (event) => event.target === dialog && dialog.close());
   // What a browser has kept of a form is counted too.
   window.addEventListener("pageshow", count);

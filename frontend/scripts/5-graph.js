@@ -30,14 +30,19 @@
     apply(graph, { scale, x: px - (px - view.x) * by, y: py - (py - view.y) * by });
   }
 
-  // first shows the whole where its texts can be read, else its left end.
+  // first shows the whole where its texts can be read, else what has failed or runs, else its left end.
   function first(graph) {
     fit(graph);
-    const readable = 0.42;
+    const readable = 0.55;
     const view = views.get(graph);
     if (view.scale >= readable || graph.querySelectorAll(".node").length > 60) return;
-    const { height, room } = size(graph);
+    const { width, height, room } = size(graph);
     apply(graph, { scale: readable, x: 0, y: (room.height - height * readable) / 2 });
+    const telling = graph.querySelector(".node.tone-bad") || graph.querySelector(".node.tone-busy");
+    if (!telling) return;
+    const box = telling.getBoundingClientRect();
+    const x = room.left + room.width / 2 - (box.left + box.width / 2);
+    apply(graph, { ...views.get(graph), x: Math.min(0, Math.max(x, room.width - width * readable)) });
   }
 
   function start(graph) {

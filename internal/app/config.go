@@ -54,6 +54,9 @@ type Config struct {
 	PeerRoots *x509.CertPool
 	// TrustedProxies are the networks whose X-Forwarded-For header is believed, beside loopback and the other processes. Default none.
 	TrustedProxies []netip.Prefix
+	// Checkout is the folder of Tenon's source on the machine where people read the dashboard, for the commands that it shows a newcomer. Default: they are
+	// asked to put in theirs.
+	Checkout string
 	// Grace is how long a worker out of touch keeps its work. Default 10 s.
 	Grace time.Duration
 	// PasswordMemory is what one password hash takes, in KiB. Default 65,536.

@@ -14,6 +14,7 @@ func (a *App) mountFrontend() error {
 	a.loopback = &http.Transport{MaxIdleConnsPerHost: connections, TLSClientConfig: ownCertificate(a.cfg.TLS)}
 	pages, err := frontend.New(frontend.Config{
 		API: &http.Client{Transport: a.loopback}, BaseURL: a.Address(), Secure: strings.HasPrefix(a.cfg.PublicAddress, "https://"), Log: a.cfg.Log,
+		Checkout: a.cfg.Checkout,
 	})
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ var permissions = []struct {
 	}},
 	{"dispatcher", Permissions{
 		Publish:   []string{"tenon.logs.*", "tenon.shard.*.*", "tenon.worker.*"},
-		Subscribe: []string{"tenon.dispatcher.*", "tenon.sessions.wanted"},
+		Subscribe: []string{"tenon.dispatcher.*", "tenon.notices.*", "tenon.sessions.wanted"},
 		Serve:     []string{"tenon.worker.*"},
 	}},
 	{"ingest", Permissions{}},

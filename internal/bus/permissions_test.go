@@ -33,7 +33,7 @@ var granted = map[string]map[string]string{
 		"tenon.notices.7": "ps",
 	},
 	"dispatcher": {
-		"tenon.shard.3.9": "p", "tenon.dispatcher.dsp_1": "s", "tenon.sessions.wanted": "s", "tenon.worker.wkr_1": "pv",
+		"tenon.shard.3.9": "p", "tenon.dispatcher.dsp_1": "s", "tenon.notices.7": "s", "tenon.sessions.wanted": "s", "tenon.worker.wkr_1": "pv",
 	},
 	"ingest":   {},
 	"frontend": {"tenon.notices.7": "s"},

@@ -96,21 +96,29 @@ func (x *outbox) effect(e engine.Effect) {
 		x.session(e.SessionName, 0).Close = true
 	case *engine.Notice:
 		x.notice(e)
+	case *engine.WorkersNotice:
+		x.noticesOf(e.Tenant).Workers = true
 	}
 }
 
-func (x *outbox) notice(e *engine.Notice) {
-	n := x.notices[e.Tenant]
+// noticesOf is what readers of a tenant will hear.
+func (x *outbox) noticesOf(tenant int64) *busv1.RunNotices {
+	n := x.notices[tenant]
 	if n == nil {
-		n = &busv1.RunNotices{TenantId: e.Tenant, Epoch: x.shard.epoch}
-		x.notices[e.Tenant] = n
-		x.tenants = append(x.tenants, e.Tenant)
+		n = &busv1.RunNotices{TenantId: tenant, Epoch: x.shard.epoch}
+		x.notices[tenant] = n
+		x.tenants = append(x.tenants, tenant)
 	}
+	return n
+}
+
+func (x *outbox) notice(e *engine.Notice) {
+	n := x.noticesOf(e.Tenant)
 	n.Runs = append(n.Runs, &busv1.RunNotice{RunId: e.ID[:], Revision: e.Revision, Final: e.Final, WorkflowId: e.Workflow})
 	const most = 8000 // some 30 bytes each
 	if len(n.Runs) >= most {
 		x.sendNotices(n)
-		n.Runs = nil
+		n.Runs, n.Workers = nil, false
 	}
 }
 
@@ -147,7 +155,7 @@ func (x *outbox) send() {
 		x.publish(subjectDispatcher+name, x.orders[name])
 	}
 	for _, tenant := range x.tenants {
-		if n := x.notices[tenant]; len(n.Runs) > 0 {
+		if n := x.notices[tenant]; len(n.Runs) > 0 || n.Workers {
 			x.sendNotices(n)
 		}
 	}

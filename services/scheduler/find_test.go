@@ -165,6 +165,13 @@ func TestStatsCountWhatTheListShows(t *testing.T) {
 	if err != nil || h.Ended != (scheduler.Counts{Completed: 2, Failed: 1}) || h.Sampled || h.RunP50 < 0 || h.RunP95 < h.RunP50 || h.QueueP95 < 0 {
 		t.Errorf("health: %+v, %v", h, err)
 	}
+	names, healths, err := b.svc.Healths(b.ctx, []string{"single", "chain", "unknown"}, 0)
+	if err != nil || !slices.Equal(names, []string{"single"}) || healths[0] != *h {
+		t.Errorf("healths of %v: %+v, %v; want what the workflow's own health says: %+v", names, healths, err, *h)
+	}
+	if names, _, err := b.svc.Healths(b.ctx, []string{"single"}, time.Nanosecond); err != nil || len(names) != 0 {
+		t.Errorf("healths within no time: %v, %v", names, err)
+	}
 	queues, err := b.svc.Queues(b.ctx, 10)
 	if err != nil || len(queues) != 1 || queues[0].Name != "single" || queues[0].Waiting != 1 || queues[0].Workers != 1 || queues[0].FreeSlots != 0 || queues[0].QueuedAt == 0 {
 		t.Errorf("queues: %+v, %v", queues, err)

@@ -52,6 +52,9 @@ func (r *recent) hear(said *busv1.RunNotices) {
 		r.seq++
 		r.changes = append(r.changes, runChange{r.seq, id, n.GetWorkflowId()})
 	}
+	if len(said.GetRuns()) == 0 {
+		return // it is about workers
+	}
 	if over := len(r.changes) - recentChanges; over > 0 {
 		r.forgotten = r.changes[over-1].seq
 		r.changes = slices.Delete(r.changes, 0, over)

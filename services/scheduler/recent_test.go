@@ -82,3 +82,22 @@ func TestRecentKnowsWhatItHasMissed(t *testing.T) {
 		t.Error("a message that was only late counts as lost")
 	}
 }
+
+// That workers have changed is no change of a run, and still counts as a message.
+func TestNoticesOfWorkersAreNoChangesOfRuns(t *testing.T) {
+	t.Parallel()
+	h := listening()
+	r := &h.recent
+	r.hear(said(1, 1, 1))
+	at := r.seq
+	workers := said(1, 2)
+	workers.Workers = true
+	r.hear(workers)
+	if ids, known := r.since(at, 0); !known || len(ids) != 0 {
+		t.Errorf("since before the notice: %v, known %t", ids, known)
+	}
+	r.hear(said(1, 3, 2))
+	if ids, known := r.since(at, 0); !known || len(ids) != 1 {
+		t.Errorf("since then: %v, known %t; want one run and nothing missed", ids, known)
+	}
+}

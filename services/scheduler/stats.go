@@ -20,7 +20,8 @@ const (
 	countedRows  = 100_000 // open rows of a tenant
 	statsWindow  = 7 * 24 * time.Hour
 	statsPoints  = 1500
-	sampledRuns  = 1000
+	sampledRuns  = 1000 // of one workflow
+	sampledEach  = 200  // of each of several
 	healthWindow = 24 * time.Hour
 )
 
@@ -165,6 +166,30 @@ func (s *Service) Health(ctx context.Context, workflow string, window time.Durat
 	out.RunP50, out.RunP95 = quantiles(ran)
 	out.QueueP50, out.QueueP95 = quantiles(queued)
 	return out, nil
+}
+
+// Healths looks at several workflows at once. Those without finished runs within the window are not in the answer.
+func (s *Service) Healths(ctx context.Context, workflows []string, window time.Duration) (names []string, of []Health, err error) {
+	if window == 0 {
+		window = healthWindow
+	}
+	tenant := authn.From(ctx).TenantID
+	var rows []schedulerq.WorkflowHealthRow
+	err = pg.InTenant(ctx, s.cfg.Pool, tenant, func(tx pgx.Tx) error {
+		rows, err = schedulerq.New(tx).WorkflowHealth(ctx, schedulerq.WorkflowHealthParams{
+			TenantID: tenant, Names: workflows, FromID: floor(time.Now().Add(-window)), SampleSize: sampledEach,
+		})
+		return err
+	})
+	span := func(us int64) time.Duration { return time.Duration(us) * time.Microsecond }
+	for _, r := range rows {
+		names = append(names, r.Name)
+		of = append(of, Health{
+			Ended: Counts{Completed: r.Completed, Failed: r.Failed, Cancelled: r.Cancelled, TimedOut: r.TimedOut}, Sampled: r.Runs == sampledEach,
+			RunP50: span(r.RunP50), RunP95: span(r.RunP95), QueueP50: span(r.QueueP50), QueueP95: span(r.QueueP95),
+		})
+	}
+	return names, of, pg.Fault(err)
 }
 
 // quantiles are the median and the 95th of a hundred, by nearest rank; negative when there is nothing.

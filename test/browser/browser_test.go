@@ -3,16 +3,20 @@ package browser
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tenon-run/tenon/internal/app"
 	"github.com/tenon-run/tenon/internal/app/apptest"
+	"github.com/tenon-run/tenon/internal/authz"
 	"github.com/tenon-run/tenon/internal/testkit"
 )
 
@@ -44,9 +48,12 @@ type jobs struct {
 type report struct {
 	Problems []struct{ Page, Kind, Detail string } `json:"problems"`
 	Views    int                                   `json:"views"`
+	// Spent is by kind of check, Took by job; both in milliseconds.
+	Spent map[string]float64 `json:"spent"`
+	Took  [][2]any           `json:"took"`
 }
 
-// drive does the jobs in a browser.
+// drive does the jobs in a browser. With -v it tells how long they took.
 func drive(t *testing.T, work jobs) report {
 	t.Helper()
 	if _, err := os.Stat("node_modules/playwright-core/package.json"); err != nil {
@@ -77,36 +84,45 @@ func drive(t *testing.T, work jobs) report {
 	}
 	var got report
 	must(t, json.Unmarshal(out, &got))
+	t.Logf("milliseconds by kind of check: %v", got.Spent)
+	t.Logf("milliseconds by job: %v", got.Took)
 	return got
 }
 
 // Every page is fit to be used, by mouse, by keyboard and by screen reader, and the list of runs follows what happens.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	server := apptest.Start(t)
+	checkout, err := filepath.Abs(filepath.Join("..", ".."))
+	must(t, err)
+	server := apptest.Start(t, func(cfg *app.Config) { cfg.Checkout = checkout })
 	many := addTenant(t, server, server.Owner, "many", "Many runs & Sons")
 	addTenant(t, server, server.Owner, "long", strings.Repeat("A tenant with quite a name ", 3)+"(test)")
+	steered := addTenant(t, server, server.Owner, "steered", "")
 	made := fill(t, server, server.Owner)
 	const runsOfMany = 65
 	token := fillMany(t, server, many, runsOfMany)
+	steerer := fillMany(t, server, steered, 1)
 	work := jobs{
 		Base: server.Address, Screenshots: os.Getenv("TENON_SCREENSHOTS"),
 		Users: map[string]account{
 			"acme":   {apptest.Email("acme"), server.Password},
 			"fresh":  signUp(t, server, "fresh"),
 			"lone":   signUp(t, server, "lone", "lone"),
-			"viewer": viewer(t, server),
-			"solo":   signUp(t, server, "a.rather.long.address.of.one.person.alone", "solo"),
+			"viewer": member(t, server, "viewer", authz.RoleViewer),
+			"solo":   member(t, server, "a.rather.long.address.of.one.person.alone", authz.RoleDeveloper),
 		},
 		Flows: []map[string]string{
+			{"name": "firstRun", "tenant": "newcomers", "control": newcomer(t)},
 			{"name": "followRuns", "user": "acme", "tenant": "many", "token": token, "workflow": "greet"},
+			{"name": "steerWorker", "user": "acme", "tenant": "steered", "token": steerer, "workflow": "greet", "worker": workersOf(t, server, steered)[0]},
 			{"name": "switchTenant", "user": "acme", "from": "acme", "to": "many", "label": "Many runs & Sons"},
 			{"name": "byKeyboard", "user": "acme", "tenant": "acme", "run": made.failed},
-			{"name": "sessionEnds", "user": "solo", "tenant": "solo"},
+			{"name": "sessionEnds", "user": "solo", "tenant": "acme"},
 		},
 	}
-	work.Pages = append(visitorPages(), accountPages()...)
+	work.Pages = append(visitorPages(invite(t, server)), accountPages()...)
 	work.Pages = append(work.Pages, runPages(made, "/t/many/runs?page_token="+older(t, server, many))...)
+	work.Pages = append(work.Pages, settingsPages(workersOf(t, server, server.Owner))...)
 	got := drive(t, work)
 	for _, problem := range got.Problems {
 		t.Errorf("%s: %s: %s", problem.Page, problem.Kind, problem.Detail)
@@ -117,8 +133,11 @@ func TestPages(t *testing.T) {
 }
 
 // visitorPages are seen without signing in.
-func visitorPages() []page {
+func visitorPages(invitation string) []page {
 	return []page{
+		{Name: "join-stranger", Path: "/join/" + invitation},
+		{Name: "join", User: "lone", Path: "/join/" + invitation},
+		{Name: "join-ended", Path: "/join/nonsense", Status: http.StatusNotFound},
 		{Name: "sign-in", Path: "/sign-in"},
 		{
 			Name: "sign-in-refused", Path: "/sign-in", Press: "main button", Status: http.StatusUnauthorized,
@@ -161,24 +180,43 @@ func runPages(made runs, older string) []page {
 	unknown.Status, missing.Status = http.StatusBadRequest, http.StatusNotFound
 	refused := acme("trigger-refused", "trigger?workflow="+made.form)
 	refused.Press, refused.Status, refused.Fill = "main .sheet button", http.StatusBadRequest, map[string]string{"#input": "{"}
-	made1 := acme("token-made", "tokens/new")
-	made1.Press, made1.Fill = "main .sheet button", map[string]string{"#token-name": "billing worker"}
 	return []page{
 		acme("overview", ""), acme("runs", "runs"), acme("run", "runs/"+made.order), acme("run-task", "runs/"+made.order+"?task=charge"), acme("run-layers", "runs/"+made.layers),
 		acme("run-failed", "runs/"+made.failed+"?task=import-orders"), acme("run-long", "runs/"+made.long), acme("run-child", "runs/"+made.child),
 		acme("run-retry", "runs/"+made.backingOff+"?task=charge-card"), acme("run-parent", "runs/"+made.parent), acme("runs-failed", "runs?status=failed&range=24h"),
 		acme("runs-label", "runs?label=env%3Dprod&label=customer%3Dacme"), labelled,
-		acme("runs-none-match", "runs?status=failed&workflow=greet"), unknown, missing, refused, made1,
+		acme("runs-none-match", "runs?status=failed&workflow=greet"), unknown, missing, refused,
 		{Name: "runs-many", User: "acme", Path: "/t/many/runs"},
 		{Name: "runs-older", User: "acme", Path: older},
 		{Name: "long-tenant", User: "acme", Path: "/t/long/runs"},
 		acme("cancel", "runs/"+made.running+"/cancel"), acme("replay", "runs/"+made.order+"/replay"), acme("trigger", "trigger"), acme("trigger-form", "trigger?workflow="+made.form),
-		acme("workflows", "workflows"), acme("workflow", "workflows/order-fulfilment"), acme("workers", "workers"), acme("tokens", "tokens"), acme("token-new", "tokens/new"),
-		acme("members", "members"), acme("member-new", "members/new"),
+		acme("workflows", "workflows"), acme("workflow", "workflows/order-fulfilment"),
 		{Name: "viewer-run", User: "viewer", Path: "/t/acme/runs/" + made.running},
-		{Name: "viewer-runs", User: "viewer", Path: "/t/acme/runs"},
+		{Name: "viewer-runs", User: "viewer", Path: "/t/acme/runs?status=failed"},
 		{Name: "viewer-tokens", User: "viewer", Path: "/t/acme/tokens", Status: http.StatusForbidden},
 	}
+}
+
+// settingsPages are about who and what works in a tenant.
+func settingsPages(workers []string) []page {
+	acme := func(name, path string) page {
+		return page{Name: name, User: "acme", Path: "/t/acme/" + path}
+	}
+	made, invited, renamed := acme("token-made", "tokens/new"), acme("invitation-made", "invitations/new"), acme("settings-refused", "settings")
+	made.Press, made.Fill = "main .sheet button", map[string]string{"#token-name": "billing worker"}
+	invited.Press = "main .sheet button"
+	renamed.Press, renamed.Fill, renamed.Status = "main .settings button", map[string]string{"#tenant-name": strings.Repeat("long ", 50)}, http.StatusBadRequest
+	pages := []page{
+		acme("workers", "workers"), acme("tokens", "tokens"), acme("token-new", "tokens/new"), made, acme("members", "members"), acme("member-new", "members/new"),
+		acme("invitation-new", "invitations/new"), invited, acme("settings", "settings"), renamed,
+		{Name: "settings-denied", User: "viewer", Path: "/t/acme/settings"},
+		acme("worker-drain", "workers/"+workers[0]+"/drain"),
+		{Name: "viewer-worker", User: "viewer", Path: "/t/acme/workers/" + workers[0]},
+	}
+	for i, id := range workers {
+		pages = append(pages, acme(fmt.Sprintf("worker-%d", i+1), "workers/"+id))
+	}
+	return pages
 }
 
 // The checks see what they are there for: a page with each fault is told off for each, in every view that has it.

@@ -1,9 +1,11 @@
 // Reads jobs from standard input, drives Chromium through them, and writes a report to standard output:
-// {"problems": [{"page", "kind", "detail"}], "views": how many views of pages were checked}.
+// {"problems": [{"page", "kind", "detail"}], "views": how many views of pages were checked, and in milliseconds what kinds of checks have "spent" and each
+// job "took"}.
 import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
-import { checkPage } from "./page.js";
-import { byKeyboard, followRuns, journey, sessionEnds, signInByKeyboard, signOut, switchTenant } from "./flows.js";
+import { checkPage, spent } from "./page.js";
+import { firstRun } from "./first-run.js";
+import { byKeyboard, followRuns, journey, sessionEnds, signInByKeyboard, signOut, steerWorker, switchTenant } from "./flows.js";
 
 const jobs = JSON.parse(readFileSync(0, "utf8"));
 const axe = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
@@ -15,13 +17,24 @@ const browser = await chromium.launch({
     "--disable-default-apps", "--disable-domain-reliability", "--disable-dev-shm-usage",
   ],
 });
-const report = { problems: [], views: 0 };
+const report = { problems: [], views: 0, spent: {}, took: [] };
 const sessions = {};
 
-// run does one job in a browser profile of its own, of a user signed in earlier or of a stranger, and turns what it throws into a problem.
-async function run(name, user, work) {
+// profile is a browser profile of a user signed in earlier, or of a stranger.
+async function profile(user) {
   const context = await browser.newContext({ baseURL: jobs.base, storageState: sessions[user] });
   context.setDefaultTimeout(60000);
+  return context;
+}
+
+// Looking at a page leaves nothing behind: all pages of a user share a profile, and with it the files that it has fetched already.
+const shared = {};
+const sharedProfile = (user) => (shared[user] ??= profile(user));
+
+// run does one job, in a profile of its own if none is given, and turns what it throws into a problem.
+async function run(name, user, work, given) {
+  const begin = performance.now();
+  const context = await (given ?? profile(user));
   const problem = (kind, detail) => {
     report.problems.push({ page: name, kind, detail });
     process.stderr.write(`${name}: ${kind}: ${detail}\n`); // for whoever waits
@@ -31,31 +44,37 @@ async function run(name, user, work) {
   } catch (error) {
     problem("failed", error.stack);
   } finally {
-    await context.close();
+    if (!given) await context.close();
+    report.took.push([name, Math.round(performance.now() - begin)]);
   }
 }
 
-for (const [name, account] of Object.entries(jobs.users)) {
-  await run(`sign in as ${name}`, undefined, async (context, problem) => {
-    await signInByKeyboard(context, account, problem);
-    sessions[name] = await context.storageState();
-  });
+// all does pieces of work, a few at a time.
+const lanes = 3;
+async function all(queue) {
+  await Promise.all(Array.from({ length: lanes }, async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) await next();
+  }));
 }
 
-const queue = jobs.pages.map((page) => () =>
-  run(page.name, page.user, async (context, problem) => {
-    const views = await checkPage(context, { ...page, axe, screenshots: jobs.screenshots }, problem);
-    report.views += views;
+await all(Object.entries(jobs.users).map(([name, account]) => () =>
+  run(`sign in as ${name}`, undefined, async (context, problem) => {
+    await signInByKeyboard(context, account, problem);
+    sessions[name] = await context.storageState();
   }),
-);
-const flows = { byKeyboard, followRuns, journey, sessionEnds, switchTenant };
-for (const flow of jobs.flows) queue.unshift(() => run(flow.name, flow.user, (context, problem) => flows[flow.name](context, flow, problem)));
-const lanes = 2;
-await Promise.all(Array.from({ length: lanes }, async () => {
-  for (let next = queue.shift(); next; next = queue.shift()) await next();
-}));
+));
+const flows = { byKeyboard, firstRun, followRuns, journey, sessionEnds, steerWorker, switchTenant };
+await all([
+  ...jobs.flows.map((flow) => () => run(flow.name, flow.user, (context, problem) => flows[flow.name](context, flow, problem))),
+  ...jobs.pages.map((page) => () =>
+    run(page.name, page.user, async (context, problem) => {
+      const views = await checkPage(context, { ...page, axe, screenshots: jobs.screenshots }, problem);
+      report.views += views;
+    }, sharedProfile(page.user))),
+]);
 // Last: it ends the session that the others use.
 for (const name of Object.keys(jobs.users).slice(0, 1)) await run(`sign out ${name}`, name, signOut);
 
 await browser.close();
+report.spent = spent;
 process.stdout.write(JSON.stringify(report));

@@ -103,7 +103,35 @@ export async function sessionEnds(context, { tenant }) {
   await page.getByText("Your session has ended").waitFor();
 }
 
-async function signUp(page, email, password) {
+// A worker that is paused, resumed and drained from its page: another page shows each of it without being loaded again, and no run is needed for that.
+export async function steerWorker(context, flow, problem) {
+  const list = await context.newPage();
+  await list.goto(`/t/${flow.tenant}/workers`);
+  await list.locator("#live-state").getByText("Live").waitFor();
+  await list.evaluate(() => { globalThis.tenonLoaded = true; });
+  const row = list.locator(`[id="${flow.worker}"]`);
+  await row.getByText("Connected").waitFor();
+
+  const page = await context.newPage();
+  await page.goto(`/t/${flow.tenant}/workers/${flow.worker}`);
+  await Promise.all([page.waitForResponse((answer) => answer.request().method() === "POST"), page.getByRole("button", { name: "Pause" }).click()]);
+  await row.getByText("Paused").waitFor();
+  const run = await context.newPage();
+  await run.goto(`/t/${flow.tenant}/runs/${await trigger(run, flow)}`);
+  await headStatus(run, "Queued");
+  await Promise.all([page.waitForResponse((answer) => answer.request().method() === "POST"), page.getByRole("button", { name: "Resume" }).click()]);
+  await headStatus(run, "Completed");
+  await row.getByText("Connected").waitFor();
+
+  await page.getByRole("link", { name: "Drain…" }).click();
+  await page.locator("#dialog").getByRole("button", { name: "Drain the worker" }).click();
+  await row.getByText("Gone").waitFor();
+  await page.locator("#live .head").getByText("Gone").waitFor();
+  if (await page.getByRole("button", { name: "Pause" }).count()) problem("worker", "a worker that is gone can still be paused");
+  if (!(await list.evaluate(() => globalThis.tenonLoaded === true))) problem("live", "the list of workers was loaded again");
+}
+
+export async function signUp(page, email, password) {
   await page.goto("/sign-up");
   await page.getByLabel("Email").fill(email);
   await page.getByLabel("Password").fill(password);
@@ -119,7 +147,7 @@ async function triggerOnPage(page, tenant, workflow) {
   await page.evaluate(() => { globalThis.tenonLoaded = true; });
 }
 
-const headStatus = (page, status) => page.locator("#live .head").getByText(status, { exact: true }).waitFor();
+export const headStatus = (page, status) => page.locator("#live .head").getByText(status, { exact: true }).waitFor();
 
 // From nothing to a run that a worker of one's own does, with the server restarted under way; then cancel, replay, a viewer, and the token's end.
 // control asks the test to do what happens outside of the browser.
@@ -151,6 +179,8 @@ export async function journey(context, { control, workflow }, problem) {
   await outside("release");
   await headStatus(page, "Completed");
   await stays(page, "between the server's restart and the run's end");
+  const lines = await page.locator("[data-logs] li").count();
+  if (lines !== 1) problem("logs", `after the server's restart the one line of the log is there ${lines} times`);
   const run = page.url();
 
   await triggerOnPage(page, "journey", workflow);

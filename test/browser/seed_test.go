@@ -16,6 +16,7 @@ import (
 	"github.com/tenon-run/tenon/internal/authz"
 	"github.com/tenon-run/tenon/internal/testkit"
 	runsv1 "github.com/tenon-run/tenon/proto/tenon/runs/v1"
+	workersv1 "github.com/tenon-run/tenon/proto/tenon/workers/v1"
 	tenon "github.com/tenon-run/tenon/sdk/go"
 )
 
@@ -171,13 +172,61 @@ func order() *tenon.Workflow[string, string] {
 	return wf
 }
 
-// viewer makes a user who may only look at the tenant acme.
-func viewer(t *testing.T, server *apptest.Server) account {
+// member makes a user with a role in the tenant acme.
+func member(t *testing.T, server *apptest.Server, name, role string) account {
 	t.Helper()
-	user := signUp(t, server, "viewer")
-	_, err := server.Identity.AddMember(t.Context(), server.Owner, user.Email, authz.RoleViewer)
+	user := signUp(t, server, name)
+	_, err := server.Identity.AddMember(t.Context(), server.Owner, user.Email, role)
 	must(t, err)
 	return user
+}
+
+// invite makes a link to the tenant acme and returns what follows "/join/" in it.
+func invite(t *testing.T, server *apptest.Server) string {
+	t.Helper()
+	_, token, err := server.Identity.Invite(t.Context(), server.Owner, authz.RoleAdmin, time.Hour)
+	must(t, err)
+	return token
+}
+
+// workersOf are the ids of a tenant's workers: attached ones first, each part with the newest first.
+func workersOf(t *testing.T, server *apptest.Server, owner authn.Principal) []string {
+	t.Helper()
+	c, _ := newClient(t, server, owner, authz.RoleViewer)
+	list, err := c.WorkerAdmin().ListWorkers(t.Context(), &workersv1.ListWorkersRequest{})
+	must(t, err)
+	var ids []string
+	for _, w := range list.GetWorkers() {
+		ids = append(ids, w.GetId())
+	}
+	if len(ids) == 0 {
+		t.Fatalf("tenant %s has no workers", owner.Tenant)
+	}
+	return ids
+}
+
+// goneWorker runs a worker with a long name until it is attached, and ends it.
+func goneWorker(t *testing.T, server *apptest.Server, owner authn.Principal, wf tenon.Definition) {
+	t.Helper()
+	c, _ := newClient(t, server, owner, "")
+	worker, err := c.NewWorker(tenon.WithWorkflows(wf), tenon.WithWorkerName("reports-worker-7f9c6d5b8-x2x9q.eu-central-1.compute.internal"), tenon.WithQueues(nobody+"-else"))
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
+	admin, _ := newClient(t, server, owner, authz.RoleViewer)
+	stream, err := admin.WorkerAdmin().WatchWorkers(ctx, &workersv1.WatchWorkersRequest{})
+	must(t, err)
+	for stream.Receive() {
+		list, err := admin.WorkerAdmin().ListWorkers(t.Context(), &workersv1.ListWorkersRequest{AttachedOnly: true})
+		must(t, err)
+		if list.GetAttachedWorkers() > 1 {
+			break
+		}
+	}
+	cancel()
+	must(t, <-ended)
+	_ = stream.Close()
 }
 
 // older is the token of the second page of a tenant's runs.
@@ -220,6 +269,7 @@ func fill(t *testing.T, server *apptest.Server, owner authn.Principal) runs {
 		tenon.WithWorkflows(shop, report, greet, crash, long, hold, later, wait, late, fan),
 		tenon.WithQueues(shop.Name(), report.Name(), greet.Name(), crash.Name(), long.Name(), hold.Name(), later.Name(), fan.Name()), tenon.WithDrainTimeout(time.Millisecond))
 
+	goneWorker(t, server, owner, greet)
 	c, _ := newClient(t, server, owner, authz.RoleDeveloper)
 	var out runs
 	out.form = greet.Name()

@@ -113,7 +113,7 @@ func TestPages(t *testing.T) {
 func tokenShown(t *testing.T, b *browser, page string) string {
 	t.Helper()
 	resp, page := b.post("/t/eves/first-worker", url.Values{"csrf": {b.token(page)}})
-	shown := regexp.MustCompile(`TENON_CLIENT_TOKEN=(?:'|&#39;)([\w.-]+)(?:'|&#39;)`).FindStringSubmatch(page)
+	shown := regexp.MustCompile(`const token = (?:"|&#34;)([\w.-]+)(?:"|&#34;)`).FindStringSubmatch(page)
 	if resp.StatusCode != http.StatusOK || shown == nil {
 		t.Fatalf("the first worker's page: %s: %s", resp.Status, page)
 	}

@@ -157,6 +157,32 @@ CROSS JOIN LATERAL (
 ) AS r
 ORDER BY r.run_id DESC LIMIT @sample_size;
 
+-- name: WorkflowHealth :many
+-- How the newest finished runs of several workflows went. Quantiles by nearest rank; -1: no run counts for it.
+SELECT w.name,
+  count(*) AS runs,
+  count(*) FILTER (WHERE s.state = 'completed') AS completed,
+  count(*) FILTER (WHERE s.state = 'failed') AS failed,
+  count(*) FILTER (WHERE s.state = 'cancelled') AS cancelled,
+  count(*) FILTER (WHERE s.state = 'timed_out') AS timed_out,
+  coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY greatest(0, s.ended_at - s.started_at)) FILTER (WHERE s.state = 'completed' AND s.started_at > 0), -1)::bigint AS run_p50,
+  coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY greatest(0, s.ended_at - s.started_at)) FILTER (WHERE s.state = 'completed' AND s.started_at > 0), -1)::bigint AS run_p95,
+  coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY greatest(0, s.started_at - s.created_at)) FILTER (WHERE s.started_at > 0), -1)::bigint AS queue_p50,
+  coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY greatest(0, s.started_at - s.created_at)) FILTER (WHERE s.started_at > 0), -1)::bigint AS queue_p95
+FROM workflows w
+CROSS JOIN LATERAL (
+  SELECT r.state, r.created_at, r.started_at, r.ended_at
+  FROM unnest('{1,2,3}'::smallint[]) AS c (class)
+  CROSS JOIN LATERAL (
+    SELECT h.run_id, h.state, h.created_at, h.started_at, h.ended_at FROM history_runs h
+    WHERE h.tenant_id = w.tenant_id AND h.class = c.class AND h.workflow_id = w.id AND h.run_id >= @from_id
+    ORDER BY h.run_id DESC LIMIT @sample_size
+  ) AS r
+  ORDER BY r.run_id DESC LIMIT @sample_size
+) AS s
+WHERE w.tenant_id = @tenant_id AND w.name = ANY(@names::text[])
+GROUP BY w.name ORDER BY w.name;
+
 -- name: GetPayload :one
 SELECT body FROM payloads WHERE tenant_id = @tenant_id AND class = @class AND id = @id;
 

@@ -31,17 +31,21 @@ type Server struct {
 	DatabaseURL string
 }
 
-// Start runs a server until the test ends. Its workers' grace is two seconds.
-func Start(t testing.TB) *Server {
+// Start runs a server until the test ends, with a config that change has changed. Its workers' grace is two seconds.
+func Start(t testing.TB, change ...func(*app.Config)) *Server {
 	t.Helper()
-	return StartOn(t, testkit.DatabaseURL(t))
+	return StartOn(t, testkit.DatabaseURL(t), change...)
 }
 
 // StartOn is Start on a migrated database of the caller's.
-func StartOn(t testing.TB, database string) *Server {
+func StartOn(t testing.TB, database string, change ...func(*app.Config)) *Server {
 	t.Helper()
 	install := NewInstall(t, database)
-	p := install.Process()
+	p := install.ProcessWith(func(cfg *app.Config) {
+		for _, f := range change {
+			f(cfg)
+		}
+	})
 	owner, password := tenant(t, p.App, "acme")
 	return &Server{App: p.App, Address: p.Address(), Owner: owner, Password: password, DatabaseURL: database}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tenon-run/tenon/internal/fault"
@@ -44,9 +45,7 @@ func (a *admin) ListWorkers(ctx context.Context, request *workersv1.ListWorkersR
 	out := &workersv1.ListWorkersResponse{AttachedWorkers: int32(list.Attached), Slots: list.Slots, SlotsUsed: list.SlotsTaken} //nolint:gosec // at most 4,000
 	now := time.Now()
 	for i := range list.Workers {
-		w := wireWorker(&list.Workers[i], now)
-		w.Actions = w.GetActions()[:min(len(w.GetActions()), listedActions)]
-		out.Workers = append(out.Workers, w)
+		out.Workers = append(out.Workers, listedWorker(&list.Workers[i], now))
 	}
 	if list.Next != nil {
 		out.NextPageToken = pageToken(list.Next)
@@ -74,6 +73,24 @@ func (a *admin) GetWorker(ctx context.Context, request *workersv1.GetWorkerReque
 	return out, nil
 }
 
+// WatchWorkers implements WorkerAdminService.
+func (a *admin) WatchWorkers(ctx context.Context, request *workersv1.WatchWorkersRequest, stream *connect.ServerStream[workersv1.WatchWorkersResponse]) error {
+	return a.svc.WatchWorkers(ctx, caller(ctx), request.GetWorkerId(), func(said dispatcher.WorkerChanges) error {
+		out := &workersv1.WatchWorkersResponse{Reset_: said.Reset}
+		if !said.Reset && len(said.Workers) == 0 {
+			return stream.Send(out)
+		}
+		if request.GetWorkerId() == "" {
+			out.AttachedWorkers, out.Slots, out.SlotsUsed = int32(said.Attached), said.Slots, said.SlotsTaken //nolint:gosec // at most 4,000
+		}
+		now := time.Now()
+		for i := range said.Workers {
+			out.Workers = append(out.Workers, listedWorker(&said.Workers[i], now))
+		}
+		return stream.Send(out)
+	})
+}
+
 // PauseWorker implements WorkerAdminService.
 func (a *admin) PauseWorker(ctx context.Context, request *workersv1.PauseWorkerRequest) (*workersv1.PauseWorkerResponse, error) {
 	if there, out := a.holderAdmin(ctx, request.GetWorkerId()); there != nil {
@@ -96,6 +113,13 @@ func (a *admin) DrainWorker(ctx context.Context, request *workersv1.DrainWorkerR
 		return there.DrainWorker(out, request)
 	}
 	return &workersv1.DrainWorkerResponse{}, a.svc.Drain(ctx, caller(ctx), request.GetWorkerId())
+}
+
+// listedWorker is a worker among others, with the first of its actions.
+func listedWorker(info *dispatcher.WorkerInfo, now time.Time) *workersv1.Worker {
+	w := wireWorker(info, now)
+	w.Actions = w.GetActions()[:min(len(w.GetActions()), listedActions)]
+	return w
 }
 
 func wireWorker(info *dispatcher.WorkerInfo, now time.Time) *workersv1.Worker {

@@ -169,6 +169,9 @@ type Notice struct {
 	Final    bool
 }
 
+// WorkersNotice says that a tenant's workers have changed in more than their slots in use, which change with runs.
+type WorkersNotice struct{ Tenant int64 }
+
 func (*TriggerReply) isEffect()  {}
 func (*Reply) isEffect()         {}
 func (*SessionsReply) isEffect() {}
@@ -179,6 +182,7 @@ func (*Stop) isEffect()          {}
 func (*Withdraw) isEffect()      {}
 func (*Close) isEffect()         {}
 func (*Notice) isEffect()        {}
+func (*WorkersNotice) isEffect() {}
 
 // Numbers of tenon.workers.v1.CancelReason.
 const (

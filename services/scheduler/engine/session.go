@@ -125,6 +125,7 @@ func (s *Shard) openSession(t *tenant, in *OpenSession) {
 		}
 	}
 	s.change(&PutSession{t.id, in.Worker, in.Session, in.Dispatcher, s.now})
+	s.effect(&WorkersNotice{t.id})
 	s.effect(&Reply{To: in.To})
 	for _, h := range in.Held {
 		s.bringBack(t, fresh, h)
@@ -270,6 +271,7 @@ func (s *Shard) outOfTouch(t *tenant, ses *session) {
 	}
 	ses.lost, ses.lostAt, ses.graceEnd = true, s.now, s.now+s.cfg.Grace
 	s.setTimer(timer{at: ses.graceEnd, kind: graceDue, tenant: t.id, worker: ses.worker, session: ses.number})
+	s.effect(&WorkersNotice{t.id})
 }
 
 // loseDispatcher begins the grace of every session that a dispatcher held. Its workers may come back elsewhere, and so may the dispatcher itself: it then
@@ -310,6 +312,7 @@ func (s *Shard) endSession(t *tenant, old *session) {
 	s.removeSession(t, old)
 	s.sessionOver(t, old.worker, old.number)
 	s.change(&EndSession{t.id, old.worker, old.number, s.now})
+	s.effect(&WorkersNotice{t.id})
 	held := old.held
 	old.held = nil
 	for _, a := range held {
@@ -346,6 +349,7 @@ func (s *Shard) sessionOver(t *tenant, worker flow.ID, number int64) {
 func (s *Shard) drainWorker(t *tenant, in *DrainWorker) {
 	if old := t.session(in.Worker); old != nil && old.number == in.Session {
 		old.draining = true
+		s.effect(&WorkersNotice{t.id})
 	}
 	s.effect(&Reply{To: in.To})
 }

@@ -362,7 +362,7 @@ func (w *simWorld) deliver(e Effect) {
 		w.mail(e.SessionName, e)
 	case *Withdraw:
 		w.mail(e.SessionName, e)
-	case *Close:
+	case *Close, *WorkersNotice:
 	default:
 		w.t.Fatalf("unknown effect %T", e)
 	}

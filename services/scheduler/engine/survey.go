@@ -180,6 +180,7 @@ type PauseWorker struct {
 func (s *Shard) pauseWorker(t *tenant, in *PauseWorker) {
 	if ses := t.session(in.Worker); ses != nil {
 		ses.paused = in.Paused
+		s.effect(&WorkersNotice{t.id})
 		t.match = true
 	}
 	if in.Paused {

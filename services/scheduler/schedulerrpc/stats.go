@@ -41,6 +41,22 @@ func (s *server) GetWorkflowHealth(ctx context.Context, req *runsv1.GetWorkflowH
 	if err != nil {
 		return nil, err
 	}
+	return wireHealth(h), nil
+}
+
+func (s *server) ListWorkflowHealth(ctx context.Context, req *runsv1.ListWorkflowHealthRequest) (*runsv1.ListWorkflowHealthResponse, error) {
+	names, of, err := s.svc.Healths(ctx, req.GetWorkflows(), req.GetWindow().AsDuration())
+	if err != nil {
+		return nil, err
+	}
+	out := &runsv1.ListWorkflowHealthResponse{}
+	for i, name := range names {
+		out.Workflows = append(out.Workflows, &runsv1.WorkflowHealth{Workflow: name, Health: wireHealth(&of[i])})
+	}
+	return out, nil
+}
+
+func wireHealth(h *scheduler.Health) *runsv1.GetWorkflowHealthResponse {
 	out := &runsv1.GetWorkflowHealthResponse{
 		Ended: wireCounts(h.Ended), Sampled: h.Sampled, RunP50: wireSpan(h.RunP50), RunP95: wireSpan(h.RunP95), QueueP50: wireSpan(h.QueueP50),
 		QueueP95: wireSpan(h.QueueP95),
@@ -49,7 +65,7 @@ func (s *server) GetWorkflowHealth(ctx context.Context, req *runsv1.GetWorkflowH
 		rate := float64(h.Ended.Completed) / float64(tried)
 		out.SuccessRate = &rate
 	}
-	return out, nil
+	return out
 }
 
 func (s *server) ListQueues(ctx context.Context, req *runsv1.ListQueuesRequest) (*runsv1.ListQueuesResponse, error) {

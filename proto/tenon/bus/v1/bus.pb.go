@@ -3303,8 +3303,10 @@ type RunNotices struct {
 	TenantId int64                  `protobuf:"varint,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
 	Runs     []*RunNotice           `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`
 	// The owner's, and the message's number under it for this tenant, from 1: a reader that misses one knows that it does.
-	Epoch         int64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Number        int64 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	Epoch  int64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Number int64 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	// A worker of the tenant was attached, lost or let go, paused or told to end.
+	Workers       bool `protobuf:"varint,5,opt,name=workers,proto3" json:"workers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3365,6 +3367,13 @@ func (x *RunNotices) GetNumber() int64 {
 		return x.Number
 	}
 	return 0
+}
+
+func (x *RunNotices) GetWorkers() bool {
+	if x != nil {
+		return x.Workers
+	}
+	return false
 }
 
 type RunNotice struct {
@@ -4032,13 +4041,14 @@ const file_tenon_bus_v1_bus_proto_rawDesc = "" +
 	"\x06output\x18\x02 \x01(\v2\x15.tenon.bus.v1.PayloadR\x06output\"L\n" +
 	"\rOrderedCancel\x12#\n" +
 	"\rassignment_id\x18\x01 \x01(\fR\fassignmentId\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\x05R\x06reason\"\x84\x01\n" +
+	"\x06reason\x18\x02 \x01(\x05R\x06reason\"\x9e\x01\n" +
 	"\n" +
 	"RunNotices\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\x03R\btenantId\x12+\n" +
 	"\x04runs\x18\x02 \x03(\v2\x17.tenon.bus.v1.RunNoticeR\x04runs\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x03R\x05epoch\x12\x16\n" +
-	"\x06number\x18\x04 \x01(\x03R\x06number\"u\n" +
+	"\x06number\x18\x04 \x01(\x03R\x06number\x12\x18\n" +
+	"\aworkers\x18\x05 \x01(\bR\aworkers\"u\n" +
 	"\tRunNotice\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\fR\x05runId\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x14\n" +

@@ -3344,6 +3344,157 @@ func (x *GetWorkflowHealthResponse) GetQueueP95() *durationpb.Duration {
 	return nil
 }
 
+type ListWorkflowHealthRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Workflows []string               `protobuf:"bytes,1,rep,name=workflows,proto3" json:"workflows,omitempty"`
+	// How far back: 1 minute to 30 days. Default 24 hours.
+	Window        *durationpb.Duration `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWorkflowHealthRequest) Reset() {
+	*x = ListWorkflowHealthRequest{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkflowHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkflowHealthRequest) ProtoMessage() {}
+
+func (x *ListWorkflowHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkflowHealthRequest.ProtoReflect.Descriptor instead.
+func (*ListWorkflowHealthRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ListWorkflowHealthRequest) GetWorkflows() []string {
+	if x != nil {
+		return x.Workflows
+	}
+	return nil
+}
+
+func (x *ListWorkflowHealthRequest) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+type ListWorkflowHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name. Workflows that do not exist, and those without finished runs in the window, are left out.
+	Workflows     []*WorkflowHealth `protobuf:"bytes,1,rep,name=workflows,proto3" json:"workflows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWorkflowHealthResponse) Reset() {
+	*x = ListWorkflowHealthResponse{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkflowHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkflowHealthResponse) ProtoMessage() {}
+
+func (x *ListWorkflowHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkflowHealthResponse.ProtoReflect.Descriptor instead.
+func (*ListWorkflowHealthResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ListWorkflowHealthResponse) GetWorkflows() []*WorkflowHealth {
+	if x != nil {
+		return x.Workflows
+	}
+	return nil
+}
+
+type WorkflowHealth struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Workflow string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// As in GetWorkflowHealthResponse.
+	Health        *GetWorkflowHealthResponse `protobuf:"bytes,2,opt,name=health,proto3" json:"health,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkflowHealth) Reset() {
+	*x = WorkflowHealth{}
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkflowHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkflowHealth) ProtoMessage() {}
+
+func (x *WorkflowHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkflowHealth.ProtoReflect.Descriptor instead.
+func (*WorkflowHealth) Descriptor() ([]byte, []int) {
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *WorkflowHealth) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *WorkflowHealth) GetHealth() *GetWorkflowHealthResponse {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
 type ListQueuesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Default 100, at most 1,000.
@@ -3354,7 +3505,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_tenon_runs_v1_runs_proto_msgTypes[47]
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3517,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_runs_v1_runs_proto_msgTypes[47]
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3530,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{47}
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListQueuesRequest) GetPageSize() int32 {
@@ -3398,7 +3549,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_tenon_runs_v1_runs_proto_msgTypes[48]
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3410,7 +3561,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_runs_v1_runs_proto_msgTypes[48]
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3423,7 +3574,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{48}
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*Queue {
@@ -3454,7 +3605,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_tenon_runs_v1_runs_proto_msgTypes[49]
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3466,7 +3617,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_runs_v1_runs_proto_msgTypes[49]
+	mi := &file_tenon_runs_v1_runs_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3479,7 +3630,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{49}
+	return file_tenon_runs_v1_runs_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Queue) GetName() string {
@@ -3806,7 +3957,15 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\arun_p95\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06runP95\x126\n" +
 	"\tqueue_p50\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bqueueP50\x126\n" +
 	"\tqueue_p95\x18\a \x01(\v2\x19.google.protobuf.DurationR\bqueueP95B\x0f\n" +
-	"\r_success_rate\"<\n" +
+	"\r_success_rate\"\x95\x01\n" +
+	"\x19ListWorkflowHealthRequest\x122\n" +
+	"\tworkflows\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10d\x18\x01\"\x06r\x04\x10\x01\x18dR\tworkflows\x12D\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x9a\x9e\x012\x02\b<R\x06window\"Y\n" +
+	"\x1aListWorkflowHealthResponse\x12;\n" +
+	"\tworkflows\x18\x01 \x03(\v2\x1d.tenon.runs.v1.WorkflowHealthR\tworkflows\"n\n" +
+	"\x0eWorkflowHealth\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12@\n" +
+	"\x06health\x18\x02 \x01(\v2(.tenon.runs.v1.GetWorkflowHealthResponseR\x06health\"<\n" +
 	"\x11ListQueuesRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\"B\n" +
@@ -3860,7 +4019,7 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\x0fLOG_LEVEL_DEBUG\x10\x01\x12\x12\n" +
 	"\x0eLOG_LEVEL_INFO\x10\x02\x12\x12\n" +
 	"\x0eLOG_LEVEL_WARN\x10\x03\x12\x13\n" +
-	"\x0fLOG_LEVEL_ERROR\x10\x042\xba\x0e\n" +
+	"\x0fLOG_LEVEL_ERROR\x10\x042\xb9\x0f\n" +
 	"\n" +
 	"RunService\x12\\\n" +
 	"\aTrigger\x12\x1d.tenon.runs.v1.TriggerRequest\x1a\x1e.tenon.runs.v1.TriggerResponse\"\x12\x8a\xb5\x18\x0e\n" +
@@ -3898,6 +4057,8 @@ const file_tenon_runs_v1_runs_proto_rawDesc = "" +
 	"\vGetRunStats\x12!.tenon.runs.v1.GetRunStatsRequest\x1a\".tenon.runs.v1.GetRunStatsResponse\"\x12\x8a\xb5\x18\v\n" +
 	"\x03run\x12\x04read\x90\x02\x01\x12z\n" +
 	"\x11GetWorkflowHealth\x12'.tenon.runs.v1.GetWorkflowHealthRequest\x1a(.tenon.runs.v1.GetWorkflowHealthResponse\"\x12\x8a\xb5\x18\v\n" +
+	"\x03run\x12\x04read\x90\x02\x01\x12}\n" +
+	"\x12ListWorkflowHealth\x12(.tenon.runs.v1.ListWorkflowHealthRequest\x1a).tenon.runs.v1.ListWorkflowHealthResponse\"\x12\x8a\xb5\x18\v\n" +
 	"\x03run\x12\x04read\x90\x02\x01\x12e\n" +
 	"\n" +
 	"ListQueues\x12 .tenon.runs.v1.ListQueuesRequest\x1a!.tenon.runs.v1.ListQueuesResponse\"\x12\x8a\xb5\x18\v\n" +
@@ -3917,106 +4078,109 @@ func file_tenon_runs_v1_runs_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_runs_v1_runs_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tenon_runs_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_tenon_runs_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_tenon_runs_v1_runs_proto_goTypes = []any{
-	(RunStatus)(0),                    // 0: tenon.runs.v1.RunStatus
-	(TaskStatus)(0),                   // 1: tenon.runs.v1.TaskStatus
-	(AttemptOutcome)(0),               // 2: tenon.runs.v1.AttemptOutcome
-	(LogLevel)(0),                     // 3: tenon.runs.v1.LogLevel
-	(*TaskError)(nil),                 // 4: tenon.runs.v1.TaskError
-	(*ParentTask)(nil),                // 5: tenon.runs.v1.ParentTask
-	(*Run)(nil),                       // 6: tenon.runs.v1.Run
-	(*Task)(nil),                      // 7: tenon.runs.v1.Task
-	(*Attempt)(nil),                   // 8: tenon.runs.v1.Attempt
-	(*LogLine)(nil),                   // 9: tenon.runs.v1.LogLine
-	(*NewRun)(nil),                    // 10: tenon.runs.v1.NewRun
-	(*ParentAssignment)(nil),          // 11: tenon.runs.v1.ParentAssignment
-	(*TriggerRequest)(nil),            // 12: tenon.runs.v1.TriggerRequest
-	(*TriggerResponse)(nil),           // 13: tenon.runs.v1.TriggerResponse
-	(*TriggerBulkRequest)(nil),        // 14: tenon.runs.v1.TriggerBulkRequest
-	(*TriggerBulkResponse)(nil),       // 15: tenon.runs.v1.TriggerBulkResponse
-	(*TriggerResult)(nil),             // 16: tenon.runs.v1.TriggerResult
-	(*ItemError)(nil),                 // 17: tenon.runs.v1.ItemError
-	(*TriggerAndWaitRequest)(nil),     // 18: tenon.runs.v1.TriggerAndWaitRequest
-	(*TriggerAndWaitResponse)(nil),    // 19: tenon.runs.v1.TriggerAndWaitResponse
-	(*AwaitRunsRequest)(nil),          // 20: tenon.runs.v1.AwaitRunsRequest
-	(*AwaitRunsResponse)(nil),         // 21: tenon.runs.v1.AwaitRunsResponse
-	(*GetRunRequest)(nil),             // 22: tenon.runs.v1.GetRunRequest
-	(*GetRunResponse)(nil),            // 23: tenon.runs.v1.GetRunResponse
-	(*ListRunsRequest)(nil),           // 24: tenon.runs.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),          // 25: tenon.runs.v1.ListRunsResponse
-	(*ListAttemptsRequest)(nil),       // 26: tenon.runs.v1.ListAttemptsRequest
-	(*ListAttemptsResponse)(nil),      // 27: tenon.runs.v1.ListAttemptsResponse
-	(*ListLogsRequest)(nil),           // 28: tenon.runs.v1.ListLogsRequest
-	(*ListLogsResponse)(nil),          // 29: tenon.runs.v1.ListLogsResponse
-	(*WatchRunRequest)(nil),           // 30: tenon.runs.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),          // 31: tenon.runs.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),          // 32: tenon.runs.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),         // 33: tenon.runs.v1.CancelRunResponse
-	(*ReplayRunRequest)(nil),          // 34: tenon.runs.v1.ReplayRunRequest
-	(*ReplayRunResponse)(nil),         // 35: tenon.runs.v1.ReplayRunResponse
-	(*CancelRunsRequest)(nil),         // 36: tenon.runs.v1.CancelRunsRequest
-	(*CancelRunsResponse)(nil),        // 37: tenon.runs.v1.CancelRunsResponse
-	(*RunResult)(nil),                 // 38: tenon.runs.v1.RunResult
-	(*ReplayRunsRequest)(nil),         // 39: tenon.runs.v1.ReplayRunsRequest
-	(*ReplayRunsResponse)(nil),        // 40: tenon.runs.v1.ReplayRunsResponse
-	(*WatchRunsRequest)(nil),          // 41: tenon.runs.v1.WatchRunsRequest
-	(*WatchRunsResponse)(nil),         // 42: tenon.runs.v1.WatchRunsResponse
-	(*WatchLogsRequest)(nil),          // 43: tenon.runs.v1.WatchLogsRequest
-	(*WatchLogsResponse)(nil),         // 44: tenon.runs.v1.WatchLogsResponse
-	(*GetRunStatsRequest)(nil),        // 45: tenon.runs.v1.GetRunStatsRequest
-	(*GetRunStatsResponse)(nil),       // 46: tenon.runs.v1.GetRunStatsResponse
-	(*RunCounts)(nil),                 // 47: tenon.runs.v1.RunCounts
-	(*RunStatsPoint)(nil),             // 48: tenon.runs.v1.RunStatsPoint
-	(*GetWorkflowHealthRequest)(nil),  // 49: tenon.runs.v1.GetWorkflowHealthRequest
-	(*GetWorkflowHealthResponse)(nil), // 50: tenon.runs.v1.GetWorkflowHealthResponse
-	(*ListQueuesRequest)(nil),         // 51: tenon.runs.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),        // 52: tenon.runs.v1.ListQueuesResponse
-	(*Queue)(nil),                     // 53: tenon.runs.v1.Queue
-	nil,                               // 54: tenon.runs.v1.Run.LabelsEntry
-	nil,                               // 55: tenon.runs.v1.NewRun.LabelsEntry
-	nil,                               // 56: tenon.runs.v1.ListRunsRequest.LabelsEntry
-	nil,                               // 57: tenon.runs.v1.WatchRunsRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil),     // 58: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 59: google.protobuf.Duration
+	(RunStatus)(0),                     // 0: tenon.runs.v1.RunStatus
+	(TaskStatus)(0),                    // 1: tenon.runs.v1.TaskStatus
+	(AttemptOutcome)(0),                // 2: tenon.runs.v1.AttemptOutcome
+	(LogLevel)(0),                      // 3: tenon.runs.v1.LogLevel
+	(*TaskError)(nil),                  // 4: tenon.runs.v1.TaskError
+	(*ParentTask)(nil),                 // 5: tenon.runs.v1.ParentTask
+	(*Run)(nil),                        // 6: tenon.runs.v1.Run
+	(*Task)(nil),                       // 7: tenon.runs.v1.Task
+	(*Attempt)(nil),                    // 8: tenon.runs.v1.Attempt
+	(*LogLine)(nil),                    // 9: tenon.runs.v1.LogLine
+	(*NewRun)(nil),                     // 10: tenon.runs.v1.NewRun
+	(*ParentAssignment)(nil),           // 11: tenon.runs.v1.ParentAssignment
+	(*TriggerRequest)(nil),             // 12: tenon.runs.v1.TriggerRequest
+	(*TriggerResponse)(nil),            // 13: tenon.runs.v1.TriggerResponse
+	(*TriggerBulkRequest)(nil),         // 14: tenon.runs.v1.TriggerBulkRequest
+	(*TriggerBulkResponse)(nil),        // 15: tenon.runs.v1.TriggerBulkResponse
+	(*TriggerResult)(nil),              // 16: tenon.runs.v1.TriggerResult
+	(*ItemError)(nil),                  // 17: tenon.runs.v1.ItemError
+	(*TriggerAndWaitRequest)(nil),      // 18: tenon.runs.v1.TriggerAndWaitRequest
+	(*TriggerAndWaitResponse)(nil),     // 19: tenon.runs.v1.TriggerAndWaitResponse
+	(*AwaitRunsRequest)(nil),           // 20: tenon.runs.v1.AwaitRunsRequest
+	(*AwaitRunsResponse)(nil),          // 21: tenon.runs.v1.AwaitRunsResponse
+	(*GetRunRequest)(nil),              // 22: tenon.runs.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 23: tenon.runs.v1.GetRunResponse
+	(*ListRunsRequest)(nil),            // 24: tenon.runs.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 25: tenon.runs.v1.ListRunsResponse
+	(*ListAttemptsRequest)(nil),        // 26: tenon.runs.v1.ListAttemptsRequest
+	(*ListAttemptsResponse)(nil),       // 27: tenon.runs.v1.ListAttemptsResponse
+	(*ListLogsRequest)(nil),            // 28: tenon.runs.v1.ListLogsRequest
+	(*ListLogsResponse)(nil),           // 29: tenon.runs.v1.ListLogsResponse
+	(*WatchRunRequest)(nil),            // 30: tenon.runs.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),           // 31: tenon.runs.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),           // 32: tenon.runs.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),          // 33: tenon.runs.v1.CancelRunResponse
+	(*ReplayRunRequest)(nil),           // 34: tenon.runs.v1.ReplayRunRequest
+	(*ReplayRunResponse)(nil),          // 35: tenon.runs.v1.ReplayRunResponse
+	(*CancelRunsRequest)(nil),          // 36: tenon.runs.v1.CancelRunsRequest
+	(*CancelRunsResponse)(nil),         // 37: tenon.runs.v1.CancelRunsResponse
+	(*RunResult)(nil),                  // 38: tenon.runs.v1.RunResult
+	(*ReplayRunsRequest)(nil),          // 39: tenon.runs.v1.ReplayRunsRequest
+	(*ReplayRunsResponse)(nil),         // 40: tenon.runs.v1.ReplayRunsResponse
+	(*WatchRunsRequest)(nil),           // 41: tenon.runs.v1.WatchRunsRequest
+	(*WatchRunsResponse)(nil),          // 42: tenon.runs.v1.WatchRunsResponse
+	(*WatchLogsRequest)(nil),           // 43: tenon.runs.v1.WatchLogsRequest
+	(*WatchLogsResponse)(nil),          // 44: tenon.runs.v1.WatchLogsResponse
+	(*GetRunStatsRequest)(nil),         // 45: tenon.runs.v1.GetRunStatsRequest
+	(*GetRunStatsResponse)(nil),        // 46: tenon.runs.v1.GetRunStatsResponse
+	(*RunCounts)(nil),                  // 47: tenon.runs.v1.RunCounts
+	(*RunStatsPoint)(nil),              // 48: tenon.runs.v1.RunStatsPoint
+	(*GetWorkflowHealthRequest)(nil),   // 49: tenon.runs.v1.GetWorkflowHealthRequest
+	(*GetWorkflowHealthResponse)(nil),  // 50: tenon.runs.v1.GetWorkflowHealthResponse
+	(*ListWorkflowHealthRequest)(nil),  // 51: tenon.runs.v1.ListWorkflowHealthRequest
+	(*ListWorkflowHealthResponse)(nil), // 52: tenon.runs.v1.ListWorkflowHealthResponse
+	(*WorkflowHealth)(nil),             // 53: tenon.runs.v1.WorkflowHealth
+	(*ListQueuesRequest)(nil),          // 54: tenon.runs.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),         // 55: tenon.runs.v1.ListQueuesResponse
+	(*Queue)(nil),                      // 56: tenon.runs.v1.Queue
+	nil,                                // 57: tenon.runs.v1.Run.LabelsEntry
+	nil,                                // 58: tenon.runs.v1.NewRun.LabelsEntry
+	nil,                                // 59: tenon.runs.v1.ListRunsRequest.LabelsEntry
+	nil,                                // 60: tenon.runs.v1.WatchRunsRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil),      // 61: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 62: google.protobuf.Duration
 }
 var file_tenon_runs_v1_runs_proto_depIdxs = []int32{
 	0,  // 0: tenon.runs.v1.Run.status:type_name -> tenon.runs.v1.RunStatus
 	4,  // 1: tenon.runs.v1.Run.error:type_name -> tenon.runs.v1.TaskError
 	5,  // 2: tenon.runs.v1.Run.parent:type_name -> tenon.runs.v1.ParentTask
-	58, // 3: tenon.runs.v1.Run.create_time:type_name -> google.protobuf.Timestamp
-	58, // 4: tenon.runs.v1.Run.start_time:type_name -> google.protobuf.Timestamp
-	58, // 5: tenon.runs.v1.Run.end_time:type_name -> google.protobuf.Timestamp
+	61, // 3: tenon.runs.v1.Run.create_time:type_name -> google.protobuf.Timestamp
+	61, // 4: tenon.runs.v1.Run.start_time:type_name -> google.protobuf.Timestamp
+	61, // 5: tenon.runs.v1.Run.end_time:type_name -> google.protobuf.Timestamp
 	7,  // 6: tenon.runs.v1.Run.tasks:type_name -> tenon.runs.v1.Task
-	54, // 7: tenon.runs.v1.Run.labels:type_name -> tenon.runs.v1.Run.LabelsEntry
+	57, // 7: tenon.runs.v1.Run.labels:type_name -> tenon.runs.v1.Run.LabelsEntry
 	1,  // 8: tenon.runs.v1.Task.status:type_name -> tenon.runs.v1.TaskStatus
 	4,  // 9: tenon.runs.v1.Task.error:type_name -> tenon.runs.v1.TaskError
-	58, // 10: tenon.runs.v1.Task.queue_time:type_name -> google.protobuf.Timestamp
-	58, // 11: tenon.runs.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	58, // 12: tenon.runs.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	58, // 13: tenon.runs.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
+	61, // 10: tenon.runs.v1.Task.queue_time:type_name -> google.protobuf.Timestamp
+	61, // 11: tenon.runs.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	61, // 12: tenon.runs.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	61, // 13: tenon.runs.v1.Task.retry_time:type_name -> google.protobuf.Timestamp
 	2,  // 14: tenon.runs.v1.Attempt.outcome:type_name -> tenon.runs.v1.AttemptOutcome
 	4,  // 15: tenon.runs.v1.Attempt.error:type_name -> tenon.runs.v1.TaskError
-	58, // 16: tenon.runs.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	58, // 17: tenon.runs.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	58, // 18: tenon.runs.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	61, // 16: tenon.runs.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	61, // 17: tenon.runs.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	61, // 18: tenon.runs.v1.LogLine.time:type_name -> google.protobuf.Timestamp
 	3,  // 19: tenon.runs.v1.LogLine.level:type_name -> tenon.runs.v1.LogLevel
 	11, // 20: tenon.runs.v1.NewRun.parent:type_name -> tenon.runs.v1.ParentAssignment
-	55, // 21: tenon.runs.v1.NewRun.labels:type_name -> tenon.runs.v1.NewRun.LabelsEntry
+	58, // 21: tenon.runs.v1.NewRun.labels:type_name -> tenon.runs.v1.NewRun.LabelsEntry
 	10, // 22: tenon.runs.v1.TriggerRequest.run:type_name -> tenon.runs.v1.NewRun
 	10, // 23: tenon.runs.v1.TriggerBulkRequest.runs:type_name -> tenon.runs.v1.NewRun
 	16, // 24: tenon.runs.v1.TriggerBulkResponse.results:type_name -> tenon.runs.v1.TriggerResult
 	17, // 25: tenon.runs.v1.TriggerResult.error:type_name -> tenon.runs.v1.ItemError
 	10, // 26: tenon.runs.v1.TriggerAndWaitRequest.run:type_name -> tenon.runs.v1.NewRun
-	59, // 27: tenon.runs.v1.TriggerAndWaitRequest.timeout:type_name -> google.protobuf.Duration
+	62, // 27: tenon.runs.v1.TriggerAndWaitRequest.timeout:type_name -> google.protobuf.Duration
 	6,  // 28: tenon.runs.v1.TriggerAndWaitResponse.run:type_name -> tenon.runs.v1.Run
 	11, // 29: tenon.runs.v1.AwaitRunsRequest.parent:type_name -> tenon.runs.v1.ParentAssignment
 	6,  // 30: tenon.runs.v1.AwaitRunsResponse.runs:type_name -> tenon.runs.v1.Run
 	6,  // 31: tenon.runs.v1.GetRunResponse.run:type_name -> tenon.runs.v1.Run
 	0,  // 32: tenon.runs.v1.ListRunsRequest.statuses:type_name -> tenon.runs.v1.RunStatus
-	58, // 33: tenon.runs.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	58, // 34: tenon.runs.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	56, // 35: tenon.runs.v1.ListRunsRequest.labels:type_name -> tenon.runs.v1.ListRunsRequest.LabelsEntry
+	61, // 33: tenon.runs.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	61, // 34: tenon.runs.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	59, // 35: tenon.runs.v1.ListRunsRequest.labels:type_name -> tenon.runs.v1.ListRunsRequest.LabelsEntry
 	6,  // 36: tenon.runs.v1.ListRunsResponse.runs:type_name -> tenon.runs.v1.Run
 	8,  // 37: tenon.runs.v1.ListAttemptsResponse.attempts:type_name -> tenon.runs.v1.Attempt
 	3,  // 38: tenon.runs.v1.ListLogsRequest.min_level:type_name -> tenon.runs.v1.LogLevel
@@ -4028,66 +4192,71 @@ var file_tenon_runs_v1_runs_proto_depIdxs = []int32{
 	38, // 44: tenon.runs.v1.CancelRunsResponse.results:type_name -> tenon.runs.v1.RunResult
 	17, // 45: tenon.runs.v1.RunResult.error:type_name -> tenon.runs.v1.ItemError
 	38, // 46: tenon.runs.v1.ReplayRunsResponse.results:type_name -> tenon.runs.v1.RunResult
-	57, // 47: tenon.runs.v1.WatchRunsRequest.labels:type_name -> tenon.runs.v1.WatchRunsRequest.LabelsEntry
+	60, // 47: tenon.runs.v1.WatchRunsRequest.labels:type_name -> tenon.runs.v1.WatchRunsRequest.LabelsEntry
 	6,  // 48: tenon.runs.v1.WatchRunsResponse.runs:type_name -> tenon.runs.v1.Run
 	3,  // 49: tenon.runs.v1.WatchLogsRequest.min_level:type_name -> tenon.runs.v1.LogLevel
 	9,  // 50: tenon.runs.v1.WatchLogsResponse.lines:type_name -> tenon.runs.v1.LogLine
-	58, // 51: tenon.runs.v1.GetRunStatsRequest.from:type_name -> google.protobuf.Timestamp
-	58, // 52: tenon.runs.v1.GetRunStatsRequest.to:type_name -> google.protobuf.Timestamp
-	59, // 53: tenon.runs.v1.GetRunStatsRequest.step:type_name -> google.protobuf.Duration
+	61, // 51: tenon.runs.v1.GetRunStatsRequest.from:type_name -> google.protobuf.Timestamp
+	61, // 52: tenon.runs.v1.GetRunStatsRequest.to:type_name -> google.protobuf.Timestamp
+	62, // 53: tenon.runs.v1.GetRunStatsRequest.step:type_name -> google.protobuf.Duration
 	47, // 54: tenon.runs.v1.GetRunStatsResponse.ended:type_name -> tenon.runs.v1.RunCounts
 	48, // 55: tenon.runs.v1.GetRunStatsResponse.points:type_name -> tenon.runs.v1.RunStatsPoint
-	58, // 56: tenon.runs.v1.RunStatsPoint.time:type_name -> google.protobuf.Timestamp
+	61, // 56: tenon.runs.v1.RunStatsPoint.time:type_name -> google.protobuf.Timestamp
 	47, // 57: tenon.runs.v1.RunStatsPoint.ended:type_name -> tenon.runs.v1.RunCounts
-	59, // 58: tenon.runs.v1.GetWorkflowHealthRequest.window:type_name -> google.protobuf.Duration
+	62, // 58: tenon.runs.v1.GetWorkflowHealthRequest.window:type_name -> google.protobuf.Duration
 	47, // 59: tenon.runs.v1.GetWorkflowHealthResponse.ended:type_name -> tenon.runs.v1.RunCounts
-	59, // 60: tenon.runs.v1.GetWorkflowHealthResponse.run_p50:type_name -> google.protobuf.Duration
-	59, // 61: tenon.runs.v1.GetWorkflowHealthResponse.run_p95:type_name -> google.protobuf.Duration
-	59, // 62: tenon.runs.v1.GetWorkflowHealthResponse.queue_p50:type_name -> google.protobuf.Duration
-	59, // 63: tenon.runs.v1.GetWorkflowHealthResponse.queue_p95:type_name -> google.protobuf.Duration
-	53, // 64: tenon.runs.v1.ListQueuesResponse.queues:type_name -> tenon.runs.v1.Queue
-	58, // 65: tenon.runs.v1.Queue.oldest_queue_time:type_name -> google.protobuf.Timestamp
-	12, // 66: tenon.runs.v1.RunService.Trigger:input_type -> tenon.runs.v1.TriggerRequest
-	14, // 67: tenon.runs.v1.RunService.TriggerBulk:input_type -> tenon.runs.v1.TriggerBulkRequest
-	18, // 68: tenon.runs.v1.RunService.TriggerAndWait:input_type -> tenon.runs.v1.TriggerAndWaitRequest
-	20, // 69: tenon.runs.v1.RunService.AwaitRuns:input_type -> tenon.runs.v1.AwaitRunsRequest
-	22, // 70: tenon.runs.v1.RunService.GetRun:input_type -> tenon.runs.v1.GetRunRequest
-	24, // 71: tenon.runs.v1.RunService.ListRuns:input_type -> tenon.runs.v1.ListRunsRequest
-	26, // 72: tenon.runs.v1.RunService.ListAttempts:input_type -> tenon.runs.v1.ListAttemptsRequest
-	28, // 73: tenon.runs.v1.RunService.ListLogs:input_type -> tenon.runs.v1.ListLogsRequest
-	30, // 74: tenon.runs.v1.RunService.WatchRun:input_type -> tenon.runs.v1.WatchRunRequest
-	32, // 75: tenon.runs.v1.RunService.CancelRun:input_type -> tenon.runs.v1.CancelRunRequest
-	34, // 76: tenon.runs.v1.RunService.ReplayRun:input_type -> tenon.runs.v1.ReplayRunRequest
-	36, // 77: tenon.runs.v1.RunService.CancelRuns:input_type -> tenon.runs.v1.CancelRunsRequest
-	39, // 78: tenon.runs.v1.RunService.ReplayRuns:input_type -> tenon.runs.v1.ReplayRunsRequest
-	41, // 79: tenon.runs.v1.RunService.WatchRuns:input_type -> tenon.runs.v1.WatchRunsRequest
-	43, // 80: tenon.runs.v1.RunService.WatchLogs:input_type -> tenon.runs.v1.WatchLogsRequest
-	45, // 81: tenon.runs.v1.RunService.GetRunStats:input_type -> tenon.runs.v1.GetRunStatsRequest
-	49, // 82: tenon.runs.v1.RunService.GetWorkflowHealth:input_type -> tenon.runs.v1.GetWorkflowHealthRequest
-	51, // 83: tenon.runs.v1.RunService.ListQueues:input_type -> tenon.runs.v1.ListQueuesRequest
-	13, // 84: tenon.runs.v1.RunService.Trigger:output_type -> tenon.runs.v1.TriggerResponse
-	15, // 85: tenon.runs.v1.RunService.TriggerBulk:output_type -> tenon.runs.v1.TriggerBulkResponse
-	19, // 86: tenon.runs.v1.RunService.TriggerAndWait:output_type -> tenon.runs.v1.TriggerAndWaitResponse
-	21, // 87: tenon.runs.v1.RunService.AwaitRuns:output_type -> tenon.runs.v1.AwaitRunsResponse
-	23, // 88: tenon.runs.v1.RunService.GetRun:output_type -> tenon.runs.v1.GetRunResponse
-	25, // 89: tenon.runs.v1.RunService.ListRuns:output_type -> tenon.runs.v1.ListRunsResponse
-	27, // 90: tenon.runs.v1.RunService.ListAttempts:output_type -> tenon.runs.v1.ListAttemptsResponse
-	29, // 91: tenon.runs.v1.RunService.ListLogs:output_type -> tenon.runs.v1.ListLogsResponse
-	31, // 92: tenon.runs.v1.RunService.WatchRun:output_type -> tenon.runs.v1.WatchRunResponse
-	33, // 93: tenon.runs.v1.RunService.CancelRun:output_type -> tenon.runs.v1.CancelRunResponse
-	35, // 94: tenon.runs.v1.RunService.ReplayRun:output_type -> tenon.runs.v1.ReplayRunResponse
-	37, // 95: tenon.runs.v1.RunService.CancelRuns:output_type -> tenon.runs.v1.CancelRunsResponse
-	40, // 96: tenon.runs.v1.RunService.ReplayRuns:output_type -> tenon.runs.v1.ReplayRunsResponse
-	42, // 97: tenon.runs.v1.RunService.WatchRuns:output_type -> tenon.runs.v1.WatchRunsResponse
-	44, // 98: tenon.runs.v1.RunService.WatchLogs:output_type -> tenon.runs.v1.WatchLogsResponse
-	46, // 99: tenon.runs.v1.RunService.GetRunStats:output_type -> tenon.runs.v1.GetRunStatsResponse
-	50, // 100: tenon.runs.v1.RunService.GetWorkflowHealth:output_type -> tenon.runs.v1.GetWorkflowHealthResponse
-	52, // 101: tenon.runs.v1.RunService.ListQueues:output_type -> tenon.runs.v1.ListQueuesResponse
-	84, // [84:102] is the sub-list for method output_type
-	66, // [66:84] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	62, // 60: tenon.runs.v1.GetWorkflowHealthResponse.run_p50:type_name -> google.protobuf.Duration
+	62, // 61: tenon.runs.v1.GetWorkflowHealthResponse.run_p95:type_name -> google.protobuf.Duration
+	62, // 62: tenon.runs.v1.GetWorkflowHealthResponse.queue_p50:type_name -> google.protobuf.Duration
+	62, // 63: tenon.runs.v1.GetWorkflowHealthResponse.queue_p95:type_name -> google.protobuf.Duration
+	62, // 64: tenon.runs.v1.ListWorkflowHealthRequest.window:type_name -> google.protobuf.Duration
+	53, // 65: tenon.runs.v1.ListWorkflowHealthResponse.workflows:type_name -> tenon.runs.v1.WorkflowHealth
+	50, // 66: tenon.runs.v1.WorkflowHealth.health:type_name -> tenon.runs.v1.GetWorkflowHealthResponse
+	56, // 67: tenon.runs.v1.ListQueuesResponse.queues:type_name -> tenon.runs.v1.Queue
+	61, // 68: tenon.runs.v1.Queue.oldest_queue_time:type_name -> google.protobuf.Timestamp
+	12, // 69: tenon.runs.v1.RunService.Trigger:input_type -> tenon.runs.v1.TriggerRequest
+	14, // 70: tenon.runs.v1.RunService.TriggerBulk:input_type -> tenon.runs.v1.TriggerBulkRequest
+	18, // 71: tenon.runs.v1.RunService.TriggerAndWait:input_type -> tenon.runs.v1.TriggerAndWaitRequest
+	20, // 72: tenon.runs.v1.RunService.AwaitRuns:input_type -> tenon.runs.v1.AwaitRunsRequest
+	22, // 73: tenon.runs.v1.RunService.GetRun:input_type -> tenon.runs.v1.GetRunRequest
+	24, // 74: tenon.runs.v1.RunService.ListRuns:input_type -> tenon.runs.v1.ListRunsRequest
+	26, // 75: tenon.runs.v1.RunService.ListAttempts:input_type -> tenon.runs.v1.ListAttemptsRequest
+	28, // 76: tenon.runs.v1.RunService.ListLogs:input_type -> tenon.runs.v1.ListLogsRequest
+	30, // 77: tenon.runs.v1.RunService.WatchRun:input_type -> tenon.runs.v1.WatchRunRequest
+	32, // 78: tenon.runs.v1.RunService.CancelRun:input_type -> tenon.runs.v1.CancelRunRequest
+	34, // 79: tenon.runs.v1.RunService.ReplayRun:input_type -> tenon.runs.v1.ReplayRunRequest
+	36, // 80: tenon.runs.v1.RunService.CancelRuns:input_type -> tenon.runs.v1.CancelRunsRequest
+	39, // 81: tenon.runs.v1.RunService.ReplayRuns:input_type -> tenon.runs.v1.ReplayRunsRequest
+	41, // 82: tenon.runs.v1.RunService.WatchRuns:input_type -> tenon.runs.v1.WatchRunsRequest
+	43, // 83: tenon.runs.v1.RunService.WatchLogs:input_type -> tenon.runs.v1.WatchLogsRequest
+	45, // 84: tenon.runs.v1.RunService.GetRunStats:input_type -> tenon.runs.v1.GetRunStatsRequest
+	49, // 85: tenon.runs.v1.RunService.GetWorkflowHealth:input_type -> tenon.runs.v1.GetWorkflowHealthRequest
+	51, // 86: tenon.runs.v1.RunService.ListWorkflowHealth:input_type -> tenon.runs.v1.ListWorkflowHealthRequest
+	54, // 87: tenon.runs.v1.RunService.ListQueues:input_type -> tenon.runs.v1.ListQueuesRequest
+	13, // 88: tenon.runs.v1.RunService.Trigger:output_type -> tenon.runs.v1.TriggerResponse
+	15, // 89: tenon.runs.v1.RunService.TriggerBulk:output_type -> tenon.runs.v1.TriggerBulkResponse
+	19, // 90: tenon.runs.v1.RunService.TriggerAndWait:output_type -> tenon.runs.v1.TriggerAndWaitResponse
+	21, // 91: tenon.runs.v1.RunService.AwaitRuns:output_type -> tenon.runs.v1.AwaitRunsResponse
+	23, // 92: tenon.runs.v1.RunService.GetRun:output_type -> tenon.runs.v1.GetRunResponse
+	25, // 93: tenon.runs.v1.RunService.ListRuns:output_type -> tenon.runs.v1.ListRunsResponse
+	27, // 94: tenon.runs.v1.RunService.ListAttempts:output_type -> tenon.runs.v1.ListAttemptsResponse
+	29, // 95: tenon.runs.v1.RunService.ListLogs:output_type -> tenon.runs.v1.ListLogsResponse
+	31, // 96: tenon.runs.v1.RunService.WatchRun:output_type -> tenon.runs.v1.WatchRunResponse
+	33, // 97: tenon.runs.v1.RunService.CancelRun:output_type -> tenon.runs.v1.CancelRunResponse
+	35, // 98: tenon.runs.v1.RunService.ReplayRun:output_type -> tenon.runs.v1.ReplayRunResponse
+	37, // 99: tenon.runs.v1.RunService.CancelRuns:output_type -> tenon.runs.v1.CancelRunsResponse
+	40, // 100: tenon.runs.v1.RunService.ReplayRuns:output_type -> tenon.runs.v1.ReplayRunsResponse
+	42, // 101: tenon.runs.v1.RunService.WatchRuns:output_type -> tenon.runs.v1.WatchRunsResponse
+	44, // 102: tenon.runs.v1.RunService.WatchLogs:output_type -> tenon.runs.v1.WatchLogsResponse
+	46, // 103: tenon.runs.v1.RunService.GetRunStats:output_type -> tenon.runs.v1.GetRunStatsResponse
+	50, // 104: tenon.runs.v1.RunService.GetWorkflowHealth:output_type -> tenon.runs.v1.GetWorkflowHealthResponse
+	52, // 105: tenon.runs.v1.RunService.ListWorkflowHealth:output_type -> tenon.runs.v1.ListWorkflowHealthResponse
+	55, // 106: tenon.runs.v1.RunService.ListQueues:output_type -> tenon.runs.v1.ListQueuesResponse
+	88, // [88:107] is the sub-list for method output_type
+	69, // [69:88] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_tenon_runs_v1_runs_proto_init() }
@@ -4103,7 +4272,7 @@ func file_tenon_runs_v1_runs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_runs_v1_runs_proto_rawDesc), len(file_tenon_runs_v1_runs_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   54,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

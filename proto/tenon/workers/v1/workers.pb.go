@@ -2498,6 +2498,130 @@ func (x *WorkerTask) GetStartTime() *timestamppb.Timestamp {
 	return nil
 }
 
+type WatchWorkersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only this worker, then with changes of the tasks it has: read them with GetWorker.
+	WorkerId      string `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchWorkersRequest) Reset() {
+	*x = WatchWorkersRequest{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchWorkersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchWorkersRequest) ProtoMessage() {}
+
+func (x *WatchWorkersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchWorkersRequest.ProtoReflect.Descriptor instead.
+func (*WatchWorkersRequest) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *WatchWorkersRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+type WatchWorkersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Workers that have changed, as ListWorkers shows them, each as it is now. At most two messages a second.
+	Workers []*Worker `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"`
+	// More has changed than is told here: read again what is shown.
+	Reset_ bool `protobuf:"varint,2,opt,name=reset,proto3" json:"reset,omitempty"`
+	// As in ListWorkersResponse. Not set where one worker is watched.
+	AttachedWorkers int32 `protobuf:"varint,3,opt,name=attached_workers,json=attachedWorkers,proto3" json:"attached_workers,omitempty"`
+	Slots           int32 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
+	SlotsUsed       int32 `protobuf:"varint,5,opt,name=slots_used,json=slotsUsed,proto3" json:"slots_used,omitempty"` // A message with neither workers nor reset is a beat that keeps the stream open.
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *WatchWorkersResponse) Reset() {
+	*x = WatchWorkersResponse{}
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchWorkersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchWorkersResponse) ProtoMessage() {}
+
+func (x *WatchWorkersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchWorkersResponse.ProtoReflect.Descriptor instead.
+func (*WatchWorkersResponse) Descriptor() ([]byte, []int) {
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *WatchWorkersResponse) GetWorkers() []*Worker {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
+func (x *WatchWorkersResponse) GetReset_() bool {
+	if x != nil {
+		return x.Reset_
+	}
+	return false
+}
+
+func (x *WatchWorkersResponse) GetAttachedWorkers() int32 {
+	if x != nil {
+		return x.AttachedWorkers
+	}
+	return 0
+}
+
+func (x *WatchWorkersResponse) GetSlots() int32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *WatchWorkersResponse) GetSlotsUsed() int32 {
+	if x != nil {
+		return x.SlotsUsed
+	}
+	return 0
+}
+
 type PauseWorkerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
@@ -2507,7 +2631,7 @@ type PauseWorkerRequest struct {
 
 func (x *PauseWorkerRequest) Reset() {
 	*x = PauseWorkerRequest{}
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[33]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2643,7 @@ func (x *PauseWorkerRequest) String() string {
 func (*PauseWorkerRequest) ProtoMessage() {}
 
 func (x *PauseWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[33]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2656,7 @@ func (x *PauseWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseWorkerRequest.ProtoReflect.Descriptor instead.
 func (*PauseWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{33}
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PauseWorkerRequest) GetWorkerId() string {
@@ -2550,7 +2674,7 @@ type PauseWorkerResponse struct {
 
 func (x *PauseWorkerResponse) Reset() {
 	*x = PauseWorkerResponse{}
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[34]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2686,7 @@ func (x *PauseWorkerResponse) String() string {
 func (*PauseWorkerResponse) ProtoMessage() {}
 
 func (x *PauseWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[34]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +2699,7 @@ func (x *PauseWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseWorkerResponse.ProtoReflect.Descriptor instead.
 func (*PauseWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{34}
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{36}
 }
 
 type ResumeWorkerRequest struct {
@@ -2587,7 +2711,7 @@ type ResumeWorkerRequest struct {
 
 func (x *ResumeWorkerRequest) Reset() {
 	*x = ResumeWorkerRequest{}
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[35]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2599,7 +2723,7 @@ func (x *ResumeWorkerRequest) String() string {
 func (*ResumeWorkerRequest) ProtoMessage() {}
 
 func (x *ResumeWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[35]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2612,7 +2736,7 @@ func (x *ResumeWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeWorkerRequest.ProtoReflect.Descriptor instead.
 func (*ResumeWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{35}
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ResumeWorkerRequest) GetWorkerId() string {
@@ -2630,7 +2754,7 @@ type ResumeWorkerResponse struct {
 
 func (x *ResumeWorkerResponse) Reset() {
 	*x = ResumeWorkerResponse{}
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[36]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2766,7 @@ func (x *ResumeWorkerResponse) String() string {
 func (*ResumeWorkerResponse) ProtoMessage() {}
 
 func (x *ResumeWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[36]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2779,7 @@ func (x *ResumeWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeWorkerResponse.ProtoReflect.Descriptor instead.
 func (*ResumeWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{36}
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{38}
 }
 
 type DrainWorkerRequest struct {
@@ -2667,7 +2791,7 @@ type DrainWorkerRequest struct {
 
 func (x *DrainWorkerRequest) Reset() {
 	*x = DrainWorkerRequest{}
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[37]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2803,7 @@ func (x *DrainWorkerRequest) String() string {
 func (*DrainWorkerRequest) ProtoMessage() {}
 
 func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[37]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2816,7 @@ func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{37}
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DrainWorkerRequest) GetWorkerId() string {
@@ -2710,7 +2834,7 @@ type DrainWorkerResponse struct {
 
 func (x *DrainWorkerResponse) Reset() {
 	*x = DrainWorkerResponse{}
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[38]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2722,7 +2846,7 @@ func (x *DrainWorkerResponse) String() string {
 func (*DrainWorkerResponse) ProtoMessage() {}
 
 func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tenon_workers_v1_workers_proto_msgTypes[38]
+	mi := &file_tenon_workers_v1_workers_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2735,7 +2859,7 @@ func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{38}
+	return file_tenon_workers_v1_workers_proto_rawDescGZIP(), []int{40}
 }
 
 var File_tenon_workers_v1_workers_proto protoreflect.FileDescriptor
@@ -2932,7 +3056,16 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\n" +
 	"queue_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tqueueTime\x129\n" +
 	"\n" +
-	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"<\n" +
+	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\";\n" +
+	"\x13WatchWorkersRequest\x12$\n" +
+	"\tworker_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\bworkerId\"\xc0\x01\n" +
+	"\x14WatchWorkersResponse\x122\n" +
+	"\aworkers\x18\x01 \x03(\v2\x18.tenon.workers.v1.WorkerR\aworkers\x12\x14\n" +
+	"\x05reset\x18\x02 \x01(\bR\x05reset\x12)\n" +
+	"\x10attached_workers\x18\x03 \x01(\x05R\x0fattachedWorkers\x12\x14\n" +
+	"\x05slots\x18\x04 \x01(\x05R\x05slots\x12\x1d\n" +
+	"\n" +
+	"slots_used\x18\x05 \x01(\x05R\tslotsUsed\"<\n" +
 	"\x12PauseWorkerRequest\x12&\n" +
 	"\tworker_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bworkerId\"\x15\n" +
 	"\x13PauseWorkerResponse\"=\n" +
@@ -2972,12 +3105,14 @@ const file_tenon_workers_v1_workers_proto_rawDesc = "" +
 	"\x03Log\x12\x1c.tenon.workers.v1.LogRequest\x1a\x1d.tenon.workers.v1.LogResponse\"\x13\x8a\xb5\x18\x0f\n" +
 	"\x06worker\x12\x05serve\x12r\n" +
 	"\vGetPayloads\x12$.tenon.workers.v1.GetPayloadsRequest\x1a%.tenon.workers.v1.GetPayloadsResponse\"\x16\x8a\xb5\x18\x0f\n" +
-	"\x06worker\x12\x05serve\x90\x02\x012\xca\x04\n" +
+	"\x06worker\x12\x05serve\x90\x02\x012\xbf\x05\n" +
 	"\x12WorkerAdminService\x12q\n" +
 	"\vListWorkers\x12$.tenon.workers.v1.ListWorkersRequest\x1a%.tenon.workers.v1.ListWorkersResponse\"\x15\x8a\xb5\x18\x0e\n" +
 	"\x06worker\x12\x04read\x90\x02\x01\x12k\n" +
 	"\tGetWorker\x12\".tenon.workers.v1.GetWorkerRequest\x1a#.tenon.workers.v1.GetWorkerResponse\"\x15\x8a\xb5\x18\x0e\n" +
-	"\x06worker\x12\x04read\x90\x02\x01\x12o\n" +
+	"\x06worker\x12\x04read\x90\x02\x01\x12s\n" +
+	"\fWatchWorkers\x12%.tenon.workers.v1.WatchWorkersRequest\x1a&.tenon.workers.v1.WatchWorkersResponse\"\x12\x8a\xb5\x18\x0e\n" +
+	"\x06worker\x12\x04read0\x01\x12o\n" +
 	"\vPauseWorker\x12$.tenon.workers.v1.PauseWorkerRequest\x1a%.tenon.workers.v1.PauseWorkerResponse\"\x13\x8a\xb5\x18\x0f\n" +
 	"\x06worker\x12\x05pause\x12r\n" +
 	"\fResumeWorker\x12%.tenon.workers.v1.ResumeWorkerRequest\x1a&.tenon.workers.v1.ResumeWorkerResponse\"\x13\x8a\xb5\x18\x0f\n" +
@@ -2999,7 +3134,7 @@ func file_tenon_workers_v1_workers_proto_rawDescGZIP() []byte {
 }
 
 var file_tenon_workers_v1_workers_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tenon_workers_v1_workers_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_tenon_workers_v1_workers_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_tenon_workers_v1_workers_proto_goTypes = []any{
 	(CancelReason)(0),             // 0: tenon.workers.v1.CancelReason
 	(ReportVerdict)(0),            // 1: tenon.workers.v1.ReportVerdict
@@ -3037,85 +3172,90 @@ var file_tenon_workers_v1_workers_proto_goTypes = []any{
 	(*GetWorkerRequest)(nil),      // 33: tenon.workers.v1.GetWorkerRequest
 	(*GetWorkerResponse)(nil),     // 34: tenon.workers.v1.GetWorkerResponse
 	(*WorkerTask)(nil),            // 35: tenon.workers.v1.WorkerTask
-	(*PauseWorkerRequest)(nil),    // 36: tenon.workers.v1.PauseWorkerRequest
-	(*PauseWorkerResponse)(nil),   // 37: tenon.workers.v1.PauseWorkerResponse
-	(*ResumeWorkerRequest)(nil),   // 38: tenon.workers.v1.ResumeWorkerRequest
-	(*ResumeWorkerResponse)(nil),  // 39: tenon.workers.v1.ResumeWorkerResponse
-	(*DrainWorkerRequest)(nil),    // 40: tenon.workers.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),   // 41: tenon.workers.v1.DrainWorkerResponse
-	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
-	(*v1.TaskError)(nil),          // 43: tenon.runs.v1.TaskError
-	(*v1.ItemError)(nil),          // 44: tenon.runs.v1.ItemError
-	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
-	(v1.LogLevel)(0),              // 46: tenon.runs.v1.LogLevel
-	(v1.TaskStatus)(0),            // 47: tenon.runs.v1.TaskStatus
+	(*WatchWorkersRequest)(nil),   // 36: tenon.workers.v1.WatchWorkersRequest
+	(*WatchWorkersResponse)(nil),  // 37: tenon.workers.v1.WatchWorkersResponse
+	(*PauseWorkerRequest)(nil),    // 38: tenon.workers.v1.PauseWorkerRequest
+	(*PauseWorkerResponse)(nil),   // 39: tenon.workers.v1.PauseWorkerResponse
+	(*ResumeWorkerRequest)(nil),   // 40: tenon.workers.v1.ResumeWorkerRequest
+	(*ResumeWorkerResponse)(nil),  // 41: tenon.workers.v1.ResumeWorkerResponse
+	(*DrainWorkerRequest)(nil),    // 42: tenon.workers.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),   // 43: tenon.workers.v1.DrainWorkerResponse
+	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
+	(*v1.TaskError)(nil),          // 45: tenon.runs.v1.TaskError
+	(*v1.ItemError)(nil),          // 46: tenon.runs.v1.ItemError
+	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
+	(v1.LogLevel)(0),              // 48: tenon.runs.v1.LogLevel
+	(v1.TaskStatus)(0),            // 49: tenon.runs.v1.TaskStatus
 }
 var file_tenon_workers_v1_workers_proto_depIdxs = []int32{
 	4,  // 0: tenon.workers.v1.RegisterRequest.runtime:type_name -> tenon.workers.v1.Runtime
-	42, // 1: tenon.workers.v1.RegisterResponse.heartbeat_interval:type_name -> google.protobuf.Duration
-	42, // 2: tenon.workers.v1.RegisterResponse.grace:type_name -> google.protobuf.Duration
+	44, // 1: tenon.workers.v1.RegisterResponse.heartbeat_interval:type_name -> google.protobuf.Duration
+	44, // 2: tenon.workers.v1.RegisterResponse.grace:type_name -> google.protobuf.Duration
 	7,  // 3: tenon.workers.v1.ListenRequest.held:type_name -> tenon.workers.v1.Held
-	42, // 4: tenon.workers.v1.Held.running:type_name -> google.protobuf.Duration
+	44, // 4: tenon.workers.v1.Held.running:type_name -> google.protobuf.Duration
 	9,  // 5: tenon.workers.v1.ListenResponse.assignments:type_name -> tenon.workers.v1.Assignment
 	11, // 6: tenon.workers.v1.ListenResponse.cancels:type_name -> tenon.workers.v1.Cancel
 	10, // 7: tenon.workers.v1.Assignment.parents:type_name -> tenon.workers.v1.ParentOutput
-	42, // 8: tenon.workers.v1.Assignment.execution_timeout:type_name -> google.protobuf.Duration
+	44, // 8: tenon.workers.v1.Assignment.execution_timeout:type_name -> google.protobuf.Duration
 	0,  // 9: tenon.workers.v1.Cancel.reason:type_name -> tenon.workers.v1.CancelReason
 	13, // 10: tenon.workers.v1.ReportRequest.reports:type_name -> tenon.workers.v1.Report
-	42, // 11: tenon.workers.v1.Report.running:type_name -> google.protobuf.Duration
+	44, // 11: tenon.workers.v1.Report.running:type_name -> google.protobuf.Duration
 	14, // 12: tenon.workers.v1.Report.acknowledged:type_name -> tenon.workers.v1.Acknowledged
 	15, // 13: tenon.workers.v1.Report.started:type_name -> tenon.workers.v1.Started
 	16, // 14: tenon.workers.v1.Report.completed:type_name -> tenon.workers.v1.Completed
 	17, // 15: tenon.workers.v1.Report.failed:type_name -> tenon.workers.v1.Failed
 	18, // 16: tenon.workers.v1.Report.stopped:type_name -> tenon.workers.v1.Stopped
 	19, // 17: tenon.workers.v1.Report.withdrawn:type_name -> tenon.workers.v1.Withdrawn
-	43, // 18: tenon.workers.v1.Failed.error:type_name -> tenon.runs.v1.TaskError
-	42, // 19: tenon.workers.v1.Failed.retry_after:type_name -> google.protobuf.Duration
+	45, // 18: tenon.workers.v1.Failed.error:type_name -> tenon.runs.v1.TaskError
+	44, // 19: tenon.workers.v1.Failed.retry_after:type_name -> google.protobuf.Duration
 	21, // 20: tenon.workers.v1.ReportResponse.answers:type_name -> tenon.workers.v1.ReportAnswer
 	1,  // 21: tenon.workers.v1.ReportAnswer.verdict:type_name -> tenon.workers.v1.ReportVerdict
-	44, // 22: tenon.workers.v1.ReportAnswer.error:type_name -> tenon.runs.v1.ItemError
+	46, // 22: tenon.workers.v1.ReportAnswer.error:type_name -> tenon.runs.v1.ItemError
 	25, // 23: tenon.workers.v1.LogRequest.entries:type_name -> tenon.workers.v1.LogEntry
-	45, // 24: tenon.workers.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
-	46, // 25: tenon.workers.v1.LogEntry.level:type_name -> tenon.runs.v1.LogLevel
+	47, // 24: tenon.workers.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
+	48, // 25: tenon.workers.v1.LogEntry.level:type_name -> tenon.runs.v1.LogLevel
 	29, // 26: tenon.workers.v1.GetPayloadsResponse.payloads:type_name -> tenon.workers.v1.Payload
 	2,  // 27: tenon.workers.v1.Worker.status:type_name -> tenon.workers.v1.WorkerStatus
 	4,  // 28: tenon.workers.v1.Worker.runtime:type_name -> tenon.workers.v1.Runtime
-	45, // 29: tenon.workers.v1.Worker.register_time:type_name -> google.protobuf.Timestamp
-	45, // 30: tenon.workers.v1.Worker.session_time:type_name -> google.protobuf.Timestamp
-	45, // 31: tenon.workers.v1.Worker.last_seen_time:type_name -> google.protobuf.Timestamp
+	47, // 29: tenon.workers.v1.Worker.register_time:type_name -> google.protobuf.Timestamp
+	47, // 30: tenon.workers.v1.Worker.session_time:type_name -> google.protobuf.Timestamp
+	47, // 31: tenon.workers.v1.Worker.last_seen_time:type_name -> google.protobuf.Timestamp
 	30, // 32: tenon.workers.v1.ListWorkersResponse.workers:type_name -> tenon.workers.v1.Worker
 	30, // 33: tenon.workers.v1.GetWorkerResponse.worker:type_name -> tenon.workers.v1.Worker
 	35, // 34: tenon.workers.v1.GetWorkerResponse.tasks:type_name -> tenon.workers.v1.WorkerTask
-	47, // 35: tenon.workers.v1.WorkerTask.status:type_name -> tenon.runs.v1.TaskStatus
-	45, // 36: tenon.workers.v1.WorkerTask.queue_time:type_name -> google.protobuf.Timestamp
-	45, // 37: tenon.workers.v1.WorkerTask.start_time:type_name -> google.protobuf.Timestamp
-	3,  // 38: tenon.workers.v1.WorkerService.Register:input_type -> tenon.workers.v1.RegisterRequest
-	6,  // 39: tenon.workers.v1.WorkerService.Listen:input_type -> tenon.workers.v1.ListenRequest
-	12, // 40: tenon.workers.v1.WorkerService.Report:input_type -> tenon.workers.v1.ReportRequest
-	22, // 41: tenon.workers.v1.WorkerService.Heartbeat:input_type -> tenon.workers.v1.HeartbeatRequest
-	24, // 42: tenon.workers.v1.WorkerService.Log:input_type -> tenon.workers.v1.LogRequest
-	27, // 43: tenon.workers.v1.WorkerService.GetPayloads:input_type -> tenon.workers.v1.GetPayloadsRequest
-	31, // 44: tenon.workers.v1.WorkerAdminService.ListWorkers:input_type -> tenon.workers.v1.ListWorkersRequest
-	33, // 45: tenon.workers.v1.WorkerAdminService.GetWorker:input_type -> tenon.workers.v1.GetWorkerRequest
-	36, // 46: tenon.workers.v1.WorkerAdminService.PauseWorker:input_type -> tenon.workers.v1.PauseWorkerRequest
-	38, // 47: tenon.workers.v1.WorkerAdminService.ResumeWorker:input_type -> tenon.workers.v1.ResumeWorkerRequest
-	40, // 48: tenon.workers.v1.WorkerAdminService.DrainWorker:input_type -> tenon.workers.v1.DrainWorkerRequest
-	5,  // 49: tenon.workers.v1.WorkerService.Register:output_type -> tenon.workers.v1.RegisterResponse
-	8,  // 50: tenon.workers.v1.WorkerService.Listen:output_type -> tenon.workers.v1.ListenResponse
-	20, // 51: tenon.workers.v1.WorkerService.Report:output_type -> tenon.workers.v1.ReportResponse
-	23, // 52: tenon.workers.v1.WorkerService.Heartbeat:output_type -> tenon.workers.v1.HeartbeatResponse
-	26, // 53: tenon.workers.v1.WorkerService.Log:output_type -> tenon.workers.v1.LogResponse
-	28, // 54: tenon.workers.v1.WorkerService.GetPayloads:output_type -> tenon.workers.v1.GetPayloadsResponse
-	32, // 55: tenon.workers.v1.WorkerAdminService.ListWorkers:output_type -> tenon.workers.v1.ListWorkersResponse
-	34, // 56: tenon.workers.v1.WorkerAdminService.GetWorker:output_type -> tenon.workers.v1.GetWorkerResponse
-	37, // 57: tenon.workers.v1.WorkerAdminService.PauseWorker:output_type -> tenon.workers.v1.PauseWorkerResponse
-	39, // 58: tenon.workers.v1.WorkerAdminService.ResumeWorker:output_type -> tenon.workers.v1.ResumeWorkerResponse
-	41, // 59: tenon.workers.v1.WorkerAdminService.DrainWorker:output_type -> tenon.workers.v1.DrainWorkerResponse
-	49, // [49:60] is the sub-list for method output_type
-	38, // [38:49] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	49, // 35: tenon.workers.v1.WorkerTask.status:type_name -> tenon.runs.v1.TaskStatus
+	47, // 36: tenon.workers.v1.WorkerTask.queue_time:type_name -> google.protobuf.Timestamp
+	47, // 37: tenon.workers.v1.WorkerTask.start_time:type_name -> google.protobuf.Timestamp
+	30, // 38: tenon.workers.v1.WatchWorkersResponse.workers:type_name -> tenon.workers.v1.Worker
+	3,  // 39: tenon.workers.v1.WorkerService.Register:input_type -> tenon.workers.v1.RegisterRequest
+	6,  // 40: tenon.workers.v1.WorkerService.Listen:input_type -> tenon.workers.v1.ListenRequest
+	12, // 41: tenon.workers.v1.WorkerService.Report:input_type -> tenon.workers.v1.ReportRequest
+	22, // 42: tenon.workers.v1.WorkerService.Heartbeat:input_type -> tenon.workers.v1.HeartbeatRequest
+	24, // 43: tenon.workers.v1.WorkerService.Log:input_type -> tenon.workers.v1.LogRequest
+	27, // 44: tenon.workers.v1.WorkerService.GetPayloads:input_type -> tenon.workers.v1.GetPayloadsRequest
+	31, // 45: tenon.workers.v1.WorkerAdminService.ListWorkers:input_type -> tenon.workers.v1.ListWorkersRequest
+	33, // 46: tenon.workers.v1.WorkerAdminService.GetWorker:input_type -> tenon.workers.v1.GetWorkerRequest
+	36, // 47: tenon.workers.v1.WorkerAdminService.WatchWorkers:input_type -> tenon.workers.v1.WatchWorkersRequest
+	38, // 48: tenon.workers.v1.WorkerAdminService.PauseWorker:input_type -> tenon.workers.v1.PauseWorkerRequest
+	40, // 49: tenon.workers.v1.WorkerAdminService.ResumeWorker:input_type -> tenon.workers.v1.ResumeWorkerRequest
+	42, // 50: tenon.workers.v1.WorkerAdminService.DrainWorker:input_type -> tenon.workers.v1.DrainWorkerRequest
+	5,  // 51: tenon.workers.v1.WorkerService.Register:output_type -> tenon.workers.v1.RegisterResponse
+	8,  // 52: tenon.workers.v1.WorkerService.Listen:output_type -> tenon.workers.v1.ListenResponse
+	20, // 53: tenon.workers.v1.WorkerService.Report:output_type -> tenon.workers.v1.ReportResponse
+	23, // 54: tenon.workers.v1.WorkerService.Heartbeat:output_type -> tenon.workers.v1.HeartbeatResponse
+	26, // 55: tenon.workers.v1.WorkerService.Log:output_type -> tenon.workers.v1.LogResponse
+	28, // 56: tenon.workers.v1.WorkerService.GetPayloads:output_type -> tenon.workers.v1.GetPayloadsResponse
+	32, // 57: tenon.workers.v1.WorkerAdminService.ListWorkers:output_type -> tenon.workers.v1.ListWorkersResponse
+	34, // 58: tenon.workers.v1.WorkerAdminService.GetWorker:output_type -> tenon.workers.v1.GetWorkerResponse
+	37, // 59: tenon.workers.v1.WorkerAdminService.WatchWorkers:output_type -> tenon.workers.v1.WatchWorkersResponse
+	39, // 60: tenon.workers.v1.WorkerAdminService.PauseWorker:output_type -> tenon.workers.v1.PauseWorkerResponse
+	41, // 61: tenon.workers.v1.WorkerAdminService.ResumeWorker:output_type -> tenon.workers.v1.ResumeWorkerResponse
+	43, // 62: tenon.workers.v1.WorkerAdminService.DrainWorker:output_type -> tenon.workers.v1.DrainWorkerResponse
+	51, // [51:63] is the sub-list for method output_type
+	39, // [39:51] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_tenon_workers_v1_workers_proto_init() }
@@ -3137,7 +3277,7 @@ func file_tenon_workers_v1_workers_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenon_workers_v1_workers_proto_rawDesc), len(file_tenon_workers_v1_workers_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   39,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -70,6 +70,9 @@ const (
 	// RunServiceGetWorkflowHealthProcedure is the fully-qualified name of the RunService's
 	// GetWorkflowHealth RPC.
 	RunServiceGetWorkflowHealthProcedure = "/tenon.runs.v1.RunService/GetWorkflowHealth"
+	// RunServiceListWorkflowHealthProcedure is the fully-qualified name of the RunService's
+	// ListWorkflowHealth RPC.
+	RunServiceListWorkflowHealthProcedure = "/tenon.runs.v1.RunService/ListWorkflowHealth"
 	// RunServiceListQueuesProcedure is the fully-qualified name of the RunService's ListQueues RPC.
 	RunServiceListQueuesProcedure = "/tenon.runs.v1.RunService/ListQueues"
 )
@@ -116,6 +119,8 @@ type RunServiceClient interface {
 	GetRunStats(context.Context, *v1.GetRunStatsRequest) (*v1.GetRunStatsResponse, error)
 	// GetWorkflowHealth tells how a workflow's latest runs went: a sample of those created within the window, newest first, of at most 1,000.
 	GetWorkflowHealth(context.Context, *v1.GetWorkflowHealthRequest) (*v1.GetWorkflowHealthResponse, error)
+	// ListWorkflowHealth tells of several workflows how their latest runs went: of each a sample as in GetWorkflowHealth, of at most 200 runs.
+	ListWorkflowHealth(context.Context, *v1.ListWorkflowHealthRequest) (*v1.ListWorkflowHealthResponse, error)
 	// ListQueues tells of every queue with waiting tasks what waits there longest and who serves it, the longest wait first.
 	ListQueues(context.Context, *v1.ListQueuesRequest) (*v1.ListQueuesResponse, error)
 }
@@ -239,6 +244,13 @@ func NewRunServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listWorkflowHealth: connect.NewClient[v1.ListWorkflowHealthRequest, v1.ListWorkflowHealthResponse](
+			httpClient,
+			baseURL+RunServiceListWorkflowHealthProcedure,
+			connect.WithSchema(runServiceMethods.ByName("ListWorkflowHealth")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		listQueues: connect.NewClient[v1.ListQueuesRequest, v1.ListQueuesResponse](
 			httpClient,
 			baseURL+RunServiceListQueuesProcedure,
@@ -251,24 +263,25 @@ func NewRunServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 
 // runServiceClient implements RunServiceClient.
 type runServiceClient struct {
-	trigger           *connect.Client[v1.TriggerRequest, v1.TriggerResponse]
-	triggerBulk       *connect.Client[v1.TriggerBulkRequest, v1.TriggerBulkResponse]
-	triggerAndWait    *connect.Client[v1.TriggerAndWaitRequest, v1.TriggerAndWaitResponse]
-	awaitRuns         *connect.Client[v1.AwaitRunsRequest, v1.AwaitRunsResponse]
-	getRun            *connect.Client[v1.GetRunRequest, v1.GetRunResponse]
-	listRuns          *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
-	listAttempts      *connect.Client[v1.ListAttemptsRequest, v1.ListAttemptsResponse]
-	listLogs          *connect.Client[v1.ListLogsRequest, v1.ListLogsResponse]
-	watchRun          *connect.Client[v1.WatchRunRequest, v1.WatchRunResponse]
-	cancelRun         *connect.Client[v1.CancelRunRequest, v1.CancelRunResponse]
-	replayRun         *connect.Client[v1.ReplayRunRequest, v1.ReplayRunResponse]
-	cancelRuns        *connect.Client[v1.CancelRunsRequest, v1.CancelRunsResponse]
-	replayRuns        *connect.Client[v1.ReplayRunsRequest, v1.ReplayRunsResponse]
-	watchRuns         *connect.Client[v1.WatchRunsRequest, v1.WatchRunsResponse]
-	watchLogs         *connect.Client[v1.WatchLogsRequest, v1.WatchLogsResponse]
-	getRunStats       *connect.Client[v1.GetRunStatsRequest, v1.GetRunStatsResponse]
-	getWorkflowHealth *connect.Client[v1.GetWorkflowHealthRequest, v1.GetWorkflowHealthResponse]
-	listQueues        *connect.Client[v1.ListQueuesRequest, v1.ListQueuesResponse]
+	trigger            *connect.Client[v1.TriggerRequest, v1.TriggerResponse]
+	triggerBulk        *connect.Client[v1.TriggerBulkRequest, v1.TriggerBulkResponse]
+	triggerAndWait     *connect.Client[v1.TriggerAndWaitRequest, v1.TriggerAndWaitResponse]
+	awaitRuns          *connect.Client[v1.AwaitRunsRequest, v1.AwaitRunsResponse]
+	getRun             *connect.Client[v1.GetRunRequest, v1.GetRunResponse]
+	listRuns           *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
+	listAttempts       *connect.Client[v1.ListAttemptsRequest, v1.ListAttemptsResponse]
+	listLogs           *connect.Client[v1.ListLogsRequest, v1.ListLogsResponse]
+	watchRun           *connect.Client[v1.WatchRunRequest, v1.WatchRunResponse]
+	cancelRun          *connect.Client[v1.CancelRunRequest, v1.CancelRunResponse]
+	replayRun          *connect.Client[v1.ReplayRunRequest, v1.ReplayRunResponse]
+	cancelRuns         *connect.Client[v1.CancelRunsRequest, v1.CancelRunsResponse]
+	replayRuns         *connect.Client[v1.ReplayRunsRequest, v1.ReplayRunsResponse]
+	watchRuns          *connect.Client[v1.WatchRunsRequest, v1.WatchRunsResponse]
+	watchLogs          *connect.Client[v1.WatchLogsRequest, v1.WatchLogsResponse]
+	getRunStats        *connect.Client[v1.GetRunStatsRequest, v1.GetRunStatsResponse]
+	getWorkflowHealth  *connect.Client[v1.GetWorkflowHealthRequest, v1.GetWorkflowHealthResponse]
+	listWorkflowHealth *connect.Client[v1.ListWorkflowHealthRequest, v1.ListWorkflowHealthResponse]
+	listQueues         *connect.Client[v1.ListQueuesRequest, v1.ListQueuesResponse]
 }
 
 // Trigger calls tenon.runs.v1.RunService.Trigger.
@@ -408,6 +421,15 @@ func (c *runServiceClient) GetWorkflowHealth(ctx context.Context, req *v1.GetWor
 	return nil, err
 }
 
+// ListWorkflowHealth calls tenon.runs.v1.RunService.ListWorkflowHealth.
+func (c *runServiceClient) ListWorkflowHealth(ctx context.Context, req *v1.ListWorkflowHealthRequest) (*v1.ListWorkflowHealthResponse, error) {
+	response, err := c.listWorkflowHealth.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ListQueues calls tenon.runs.v1.RunService.ListQueues.
 func (c *runServiceClient) ListQueues(ctx context.Context, req *v1.ListQueuesRequest) (*v1.ListQueuesResponse, error) {
 	response, err := c.listQueues.CallUnary(ctx, connect.NewRequest(req))
@@ -459,6 +481,8 @@ type RunServiceHandler interface {
 	GetRunStats(context.Context, *v1.GetRunStatsRequest) (*v1.GetRunStatsResponse, error)
 	// GetWorkflowHealth tells how a workflow's latest runs went: a sample of those created within the window, newest first, of at most 1,000.
 	GetWorkflowHealth(context.Context, *v1.GetWorkflowHealthRequest) (*v1.GetWorkflowHealthResponse, error)
+	// ListWorkflowHealth tells of several workflows how their latest runs went: of each a sample as in GetWorkflowHealth, of at most 200 runs.
+	ListWorkflowHealth(context.Context, *v1.ListWorkflowHealthRequest) (*v1.ListWorkflowHealthResponse, error)
 	// ListQueues tells of every queue with waiting tasks what waits there longest and who serves it, the longest wait first.
 	ListQueues(context.Context, *v1.ListQueuesRequest) (*v1.ListQueuesResponse, error)
 }
@@ -578,6 +602,13 @@ func NewRunServiceHandler(svc RunServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	runServiceListWorkflowHealthHandler := connect.NewUnaryHandlerSimple(
+		RunServiceListWorkflowHealthProcedure,
+		svc.ListWorkflowHealth,
+		connect.WithSchema(runServiceMethods.ByName("ListWorkflowHealth")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	runServiceListQueuesHandler := connect.NewUnaryHandlerSimple(
 		RunServiceListQueuesProcedure,
 		svc.ListQueues,
@@ -621,6 +652,8 @@ func NewRunServiceHandler(svc RunServiceHandler, opts ...connect.HandlerOption) 
 			runServiceGetRunStatsHandler.ServeHTTP(w, r)
 		case RunServiceGetWorkflowHealthProcedure:
 			runServiceGetWorkflowHealthHandler.ServeHTTP(w, r)
+		case RunServiceListWorkflowHealthProcedure:
+			runServiceListWorkflowHealthHandler.ServeHTTP(w, r)
 		case RunServiceListQueuesProcedure:
 			runServiceListQueuesHandler.ServeHTTP(w, r)
 		default:
@@ -698,6 +731,10 @@ func (UnimplementedRunServiceHandler) GetRunStats(context.Context, *v1.GetRunSta
 
 func (UnimplementedRunServiceHandler) GetWorkflowHealth(context.Context, *v1.GetWorkflowHealthRequest) (*v1.GetWorkflowHealthResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.GetWorkflowHealth is not implemented"))
+}
+
+func (UnimplementedRunServiceHandler) ListWorkflowHealth(context.Context, *v1.ListWorkflowHealthRequest) (*v1.ListWorkflowHealthResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.runs.v1.RunService.ListWorkflowHealth is not implemented"))
 }
 
 func (UnimplementedRunServiceHandler) ListQueues(context.Context, *v1.ListQueuesRequest) (*v1.ListQueuesResponse, error) {

@@ -55,6 +55,9 @@ const (
 	// WorkerAdminServiceGetWorkerProcedure is the fully-qualified name of the WorkerAdminService's
 	// GetWorker RPC.
 	WorkerAdminServiceGetWorkerProcedure = "/tenon.workers.v1.WorkerAdminService/GetWorker"
+	// WorkerAdminServiceWatchWorkersProcedure is the fully-qualified name of the WorkerAdminService's
+	// WatchWorkers RPC.
+	WorkerAdminServiceWatchWorkersProcedure = "/tenon.workers.v1.WorkerAdminService/WatchWorkers"
 	// WorkerAdminServicePauseWorkerProcedure is the fully-qualified name of the WorkerAdminService's
 	// PauseWorker RPC.
 	WorkerAdminServicePauseWorkerProcedure = "/tenon.workers.v1.WorkerAdminService/PauseWorker"
@@ -306,6 +309,9 @@ type WorkerAdminServiceClient interface {
 	ListWorkers(context.Context, *v1.ListWorkersRequest) (*v1.ListWorkersResponse, error)
 	// GetWorker reads a worker with what it runs now.
 	GetWorker(context.Context, *v1.GetWorkerRequest) (*v1.GetWorkerResponse, error)
+	// WatchWorkers tells which workers of the tenant have changed, as they do: joined, lost, gone, paused, draining, or with other slots in use. Its first
+	// message says reset: read the list then, and apply what follows. Heartbeats are no changes.
+	WatchWorkers(context.Context, *v1.WatchWorkersRequest) (*connect.ServerStreamForClient[v1.WatchWorkersResponse], error)
 	// PauseWorker stops further assignments to a worker, until it is resumed and as long as it lives. It goes on with what it has. FailedPrecondition for
 	// a worker that drains.
 	PauseWorker(context.Context, *v1.PauseWorkerRequest) (*v1.PauseWorkerResponse, error)
@@ -340,6 +346,12 @@ func NewWorkerAdminServiceClient(httpClient connect.HTTPClient, baseURL string, 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		watchWorkers: connect.NewClient[v1.WatchWorkersRequest, v1.WatchWorkersResponse](
+			httpClient,
+			baseURL+WorkerAdminServiceWatchWorkersProcedure,
+			connect.WithSchema(workerAdminServiceMethods.ByName("WatchWorkers")),
+			connect.WithClientOptions(opts...),
+		),
 		pauseWorker: connect.NewClient[v1.PauseWorkerRequest, v1.PauseWorkerResponse](
 			httpClient,
 			baseURL+WorkerAdminServicePauseWorkerProcedure,
@@ -365,6 +377,7 @@ func NewWorkerAdminServiceClient(httpClient connect.HTTPClient, baseURL string, 
 type workerAdminServiceClient struct {
 	listWorkers  *connect.Client[v1.ListWorkersRequest, v1.ListWorkersResponse]
 	getWorker    *connect.Client[v1.GetWorkerRequest, v1.GetWorkerResponse]
+	watchWorkers *connect.Client[v1.WatchWorkersRequest, v1.WatchWorkersResponse]
 	pauseWorker  *connect.Client[v1.PauseWorkerRequest, v1.PauseWorkerResponse]
 	resumeWorker *connect.Client[v1.ResumeWorkerRequest, v1.ResumeWorkerResponse]
 	drainWorker  *connect.Client[v1.DrainWorkerRequest, v1.DrainWorkerResponse]
@@ -386,6 +399,11 @@ func (c *workerAdminServiceClient) GetWorker(ctx context.Context, req *v1.GetWor
 		return response.Msg, err
 	}
 	return nil, err
+}
+
+// WatchWorkers calls tenon.workers.v1.WorkerAdminService.WatchWorkers.
+func (c *workerAdminServiceClient) WatchWorkers(ctx context.Context, req *v1.WatchWorkersRequest) (*connect.ServerStreamForClient[v1.WatchWorkersResponse], error) {
+	return c.watchWorkers.CallServerStream(ctx, connect.NewRequest(req))
 }
 
 // PauseWorker calls tenon.workers.v1.WorkerAdminService.PauseWorker.
@@ -422,6 +440,9 @@ type WorkerAdminServiceHandler interface {
 	ListWorkers(context.Context, *v1.ListWorkersRequest) (*v1.ListWorkersResponse, error)
 	// GetWorker reads a worker with what it runs now.
 	GetWorker(context.Context, *v1.GetWorkerRequest) (*v1.GetWorkerResponse, error)
+	// WatchWorkers tells which workers of the tenant have changed, as they do: joined, lost, gone, paused, draining, or with other slots in use. Its first
+	// message says reset: read the list then, and apply what follows. Heartbeats are no changes.
+	WatchWorkers(context.Context, *v1.WatchWorkersRequest, *connect.ServerStream[v1.WatchWorkersResponse]) error
 	// PauseWorker stops further assignments to a worker, until it is resumed and as long as it lives. It goes on with what it has. FailedPrecondition for
 	// a worker that drains.
 	PauseWorker(context.Context, *v1.PauseWorkerRequest) (*v1.PauseWorkerResponse, error)
@@ -452,6 +473,12 @@ func NewWorkerAdminServiceHandler(svc WorkerAdminServiceHandler, opts ...connect
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	workerAdminServiceWatchWorkersHandler := connect.NewServerStreamHandlerSimple(
+		WorkerAdminServiceWatchWorkersProcedure,
+		svc.WatchWorkers,
+		connect.WithSchema(workerAdminServiceMethods.ByName("WatchWorkers")),
+		connect.WithHandlerOptions(opts...),
+	)
 	workerAdminServicePauseWorkerHandler := connect.NewUnaryHandlerSimple(
 		WorkerAdminServicePauseWorkerProcedure,
 		svc.PauseWorker,
@@ -476,6 +503,8 @@ func NewWorkerAdminServiceHandler(svc WorkerAdminServiceHandler, opts ...connect
 			workerAdminServiceListWorkersHandler.ServeHTTP(w, r)
 		case WorkerAdminServiceGetWorkerProcedure:
 			workerAdminServiceGetWorkerHandler.ServeHTTP(w, r)
+		case WorkerAdminServiceWatchWorkersProcedure:
+			workerAdminServiceWatchWorkersHandler.ServeHTTP(w, r)
 		case WorkerAdminServicePauseWorkerProcedure:
 			workerAdminServicePauseWorkerHandler.ServeHTTP(w, r)
 		case WorkerAdminServiceResumeWorkerProcedure:
@@ -497,6 +526,10 @@ func (UnimplementedWorkerAdminServiceHandler) ListWorkers(context.Context, *v1.L
 
 func (UnimplementedWorkerAdminServiceHandler) GetWorker(context.Context, *v1.GetWorkerRequest) (*v1.GetWorkerResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tenon.workers.v1.WorkerAdminService.GetWorker is not implemented"))
+}
+
+func (UnimplementedWorkerAdminServiceHandler) WatchWorkers(context.Context, *v1.WatchWorkersRequest, *connect.ServerStream[v1.WatchWorkersResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("tenon.workers.v1.WorkerAdminService.WatchWorkers is not implemented"))
 }
 
 func (UnimplementedWorkerAdminServiceHandler) PauseWorker(context.Context, *v1.PauseWorkerRequest) (*v1.PauseWorkerResponse, error) {
