@@ -26,14 +26,13 @@ func (q *Queries) CheckEpochs(ctx context.Context, arg CheckEpochsParams) error 
 }
 
 const countRuns = `-- name: CountRuns :exec
-INSERT INTO run_counts (tenant_id, workflow_id, state, minute, slot, runs)
-SELECT r.tenant_id, r.workflow_id, r.state, r.minute, $1::smallint, r.runs
-FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[]) AS r (tenant_id, workflow_id, state, minute, runs)
-ON CONFLICT (tenant_id, workflow_id, state, minute, slot) DO UPDATE SET runs = run_counts.runs + excluded.runs
+INSERT INTO run_counts (tenant_id, workflow_id, state, minute, runs)
+SELECT r.tenant_id, r.workflow_id, r.state, r.minute, r.runs
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[]) AS r (tenant_id, workflow_id, state, minute, runs)
+ON CONFLICT (tenant_id, workflow_id, state, minute) DO UPDATE SET runs = run_counts.runs + excluded.runs
 `
 
 type CountRunsParams struct {
-	Slot        int16
 	TenantIds   []int64
 	WorkflowIds []int64
 	States      []string
@@ -41,11 +40,9 @@ type CountRunsParams struct {
 	Runs        []int64
 }
 
-// Runs by the minute they ended in. Written with the commit that ends them, so that the counts are exact: a batch touches few buckets. Commits under way at
-// a time have different slots.
+// Runs by the minute they ended in. Written with the commit that ends them, so that the counts are exact: a batch touches few buckets.
 func (q *Queries) CountRuns(ctx context.Context, arg CountRunsParams) error {
 	_, err := q.db.Exec(ctx, countRuns,
-		arg.Slot,
 		arg.TenantIds,
 		arg.WorkflowIds,
 		arg.States,

@@ -185,7 +185,6 @@ type RunCount struct {
 	State      string
 	Minute     int64
 	Runs       int64
-	Slot       int16
 }
 
 type RunLabel struct {

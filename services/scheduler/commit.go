@@ -22,9 +22,6 @@ type batch struct {
 	parts   []*part
 	rows    int
 	newRuns map[int64]int // that it took in, by tenant
-	slot    int16         // whose counters it writes: those of commits under way at a time differ
-	waits   bool          // builds on a batch that was under way when it gathered
-	alone   bool          // must have no other commit beside it
 }
 
 // part is one shard's share of a batch, in step order.
@@ -34,10 +31,9 @@ type part struct {
 	changes []engine.Change
 	effects []engine.Effect
 	asks    []engine.Ask
-	stored  bool // some of its steps' changes were written by an earlier commit
 }
 
-func (b *batch) add(s *shard, out engine.Output) *part {
+func (b *batch) add(s *shard, out engine.Output) {
 	var p *part
 	if i := slices.IndexFunc(b.parts, func(p *part) bool { return p.shard == s }); i >= 0 {
 		p = b.parts[i]
@@ -50,36 +46,6 @@ func (b *batch) add(s *shard, out engine.Output) *part {
 	p.effects = append(p.effects, out.Effects...)
 	p.asks = append(p.asks, out.Asks...)
 	b.rows += len(out.Changes)
-	b.alone = b.alone || slices.ContainsFunc(out.Changes, ofSession)
-	return p
-}
-
-// ofSession tells whether a change is one of a session: what is recorded for its worker may build on it.
-func ofSession(c engine.Change) bool {
-	switch c.(type) {
-	case *engine.PutSession, *engine.EndSession:
-		return true
-	default:
-		return false
-	}
-}
-
-// merge appends what another batch wants; without its changes where they are stored already.
-func (b *batch) merge(other *batch, stored bool) {
-	for tenant, n := range other.newRuns {
-		if b.newRuns == nil {
-			b.newRuns = make(map[int64]int)
-		}
-		b.newRuns[tenant] += n
-	}
-	for _, p := range other.parts {
-		out := engine.Output{Seq: p.seq, Effects: p.effects, Asks: p.asks}
-		if !stored {
-			out.Changes = p.changes
-		}
-		into := b.add(p.shard, out)
-		into.stored = into.stored || p.stored || stored && len(p.changes) > 0
-	}
 }
 
 func (b *batch) has(s *shard) bool {
@@ -88,7 +54,7 @@ func (b *batch) has(s *shard) bool {
 
 // without is the batch less the parts of shards that are gone.
 func (b *batch) without(gone func(*shard) bool) *batch {
-	out := &batch{waits: b.waits, alone: b.alone, slot: b.slot, newRuns: b.newRuns}
+	out := &batch{}
 	for _, p := range b.parts {
 		if !gone(p.shard) {
 			out.parts = append(out.parts, p)
@@ -152,7 +118,7 @@ func write(ctx context.Context, pool *pgxpool.Pool, b *batch) error {
 	}
 	wants := []expectation{{}, {}}
 	for _, seg := range segments(parts) {
-		more, err := seg.queue(ctx, q, b.slot)
+		more, err := seg.queue(ctx, q)
 		if err != nil {
 			return err
 		}
@@ -272,7 +238,7 @@ func byRow(a, b *engine.Row) int {
 	return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), bytes.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.TaskNo, b.TaskNo))
 }
 
-func (s *segment) queue(ctx context.Context, q *schedulerq.Queries, slot int16) ([]expectation, error) {
+func (s *segment) queue(ctx context.Context, q *schedulerq.Queries) ([]expectation, error) {
 	var wants []expectation
 	expect := func(name string, rows int, count bool) {
 		wants = append(wants, expectation{name, int64(rows), count})
@@ -294,7 +260,7 @@ func (s *segment) queue(ctx context.Context, q *schedulerq.Queries, slot int16) 
 			return nil, err
 		}
 		expect("FinishRuns", len(s.finishes), true)
-		if err := q.CountRuns(ctx, countParams(s.finishes, slot)); err != nil {
+		if err := q.CountRuns(ctx, countParams(s.finishes)); err != nil {
 			return nil, err
 		}
 		expect("", 0, false)

@@ -205,8 +205,7 @@ func fromList(tenant int64, l *schedulerq.ListedRunsRow) engine.Row {
 }
 
 // countParams counts finished runs by workflow, state and minute, in the order of their key.
-func countParams(rows []*engine.Row, slot int16) (p schedulerq.CountRunsParams) {
-	p.Slot = slot
+func countParams(rows []*engine.Row) (p schedulerq.CountRunsParams) {
 	type bucket struct {
 		tenant, workflow int64
 		state            string

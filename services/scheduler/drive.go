@@ -49,9 +49,6 @@ type CommitPart struct {
 	Changes []engine.Change
 }
 
-// Is tells whether two are one and the same commit.
-func (c *Commit) Is(other *Commit) bool { return c.batch == other.batch }
-
 func newCommit(b *batch) *Commit {
 	c := &Commit{batch: b}
 	for _, p := range b.parts {
@@ -205,12 +202,10 @@ func (d *Drive) Hear() {
 	}
 }
 
-// Stop ends the owner in order, as the end of Run does. last tells the outcome of each commit that is under way.
+// Stop ends the owner in order, as the end of Run does. last tells the outcome of the commit that is under way.
 func (d *Drive) Stop(last func(c *Commit) error) {
-	for _, f := range d.owner.flights {
-		if !f.done {
-			d.owner.committed <- committed{f.batch, last(newCommit(f.batch))}
-		}
+	if b := d.owner.inFlight; b != nil {
+		d.owner.committed <- committed{b, last(newCommit(b))}
 	}
 	d.owner.shutdown(d.ctx)
 	d.settle()

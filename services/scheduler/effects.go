@@ -51,7 +51,7 @@ func (o *owner) letOut(ctx context.Context, b *batch) {
 		}
 	}
 	for _, p := range b.parts {
-		if (len(p.changes) > 0 || p.stored) && !p.shard.dropped && !p.shard.leaving {
+		if len(p.changes) > 0 && !p.shard.dropped && !p.shard.leaving {
 			o.step(p.shard, []engine.Input{&engine.Committed{Seq: p.seq}})
 		}
 	}

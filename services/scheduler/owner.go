@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/tenon-run/tenon/internal/bus"
 	"github.com/tenon-run/tenon/internal/fault"
 	"github.com/tenon-run/tenon/internal/lease"
+	"github.com/tenon-run/tenon/internal/pg"
 	busv1 "github.com/tenon-run/tenon/proto/tenon/bus/v1"
 	"github.com/tenon-run/tenon/services/scheduler/engine"
 )
@@ -80,7 +82,7 @@ type owner struct {
 	lastCall  uint64
 	intake    intake
 	pending   *batch
-	flights   []*flight
+	inFlight  *batch
 	work      sync.WaitGroup
 	again     chan []int32
 	retake    []int32 // dropped, to be taken again
@@ -114,7 +116,7 @@ func newOwner(cfg Config, ready chan struct{}) *owner {
 	o := &owner{
 		cfg: cfg, log: cfg.Log, clock: clock{wall: time.Now},
 		mailbox: make(chan envelope, mailboxSize), loaded: make(chan answer, mailboxSize), leases: make(chan []lease.Lease), taken: make(chan takenShard),
-		committed: make(chan committed, maxFlights), shards: make(map[int32]*shard), calls: make(map[uint64]*call), pending: &batch{}, again: make(chan []int32),
+		committed: make(chan committed, 1), shards: make(map[int32]*shard), calls: make(map[uint64]*call), pending: &batch{}, again: make(chan []int32),
 		giveUp: make(chan []int32), dispatchers: dispatchers{silent: make(map[string]int)}, goneDispatchers: make(chan string), ready: ready,
 	}
 	o.outside = newPostgres(o)
@@ -283,14 +285,102 @@ func (o *owner) step(s *shard, inputs []engine.Input) {
 		}
 	}()
 	out := s.core.Step(o.clock.now(), inputs)
-	o.want(s, out)
-}
-
-// want puts what a step wants into the pending batch.
-func (o *owner) want(s *shard, out engine.Output) {
 	s.nextWake = out.NextWake
 	o.pending.add(s, out)
-	o.pending.waits = o.pending.waits || o.underWay(s, out.After)
+}
+
+// startCommit hands the pending batch over when the connection is free: what gathers meanwhile is the next batch.
+func (o *owner) startCommit(ctx context.Context) {
+	o.admit()
+	for o.inFlight == nil && o.pause == nil && len(o.pending.parts) > 0 {
+		b := o.pending
+		o.pending = &batch{}
+		if b.rows == 0 {
+			o.letOut(ctx, b)
+		} else {
+			o.inFlight = b
+			o.begin(ctx, b)
+		}
+		o.admit()
+	}
+}
+
+// afterCommit acts on the four kinds of outcome.
+func (o *owner) afterCommit(ctx context.Context, done committed) {
+	o.inFlight = nil
+	var count *rowCountError
+	kind := pg.Outcome(done.err)
+	if kind != pg.KindTransient {
+		o.refusals = 0
+	}
+	switch {
+	case done.err == nil:
+		o.letOut(ctx, done.batch)
+		return
+	case kind == pg.KindTransient:
+		o.waitAndResubmit(done)
+		return
+	case kind == pg.KindFence:
+		o.fenced(done)
+		return
+	case errors.As(done.err, &count):
+		o.log.Error("scheduler: rows and memory differ, shards are loaded anew", "error", done.err)
+	case kind == pg.KindData && len(done.batch.parts) > 1:
+		o.log.Warn("scheduler: Postgres refused a value, shards commit one by one", "error", pg.Clean(done.err))
+		o.oneByOne(ctx, done.batch)
+		return
+	default:
+		o.log.Error("scheduler: commit of unknown or bad outcome, shards are owned anew", "error", pg.Clean(done.err), "outcome", kind.String())
+	}
+	for _, p := range done.batch.parts {
+		o.drop(p.shard, fault.Unavailable("COMMIT_UNKNOWN", "the change may or may not have been stored: send the same call again"))
+	}
+}
+
+// waitAndResubmit sends a commit again after a pause that grows: a Postgres that is away, or has no room, is away for a while. Of many such commits
+// in a row only the first, the second, the fourth and so on are logged.
+func (o *owner) waitAndResubmit(done committed) {
+	const first, most, doublings = 2 * time.Millisecond, 250 * time.Millisecond, 7
+	if o.refusals++; o.refusals&(o.refusals-1) == 0 {
+		o.log.Warn("scheduler: commit is sent again", "error", pg.Clean(done.err), "times", o.refusals)
+	}
+	o.pause = o.after(min(most, first<<min(o.refusals-1, doublings)))
+	o.resubmit(done.batch)
+}
+
+// resubmit puts a batch before what is pending.
+func (o *owner) resubmit(b *batch) {
+	for _, p := range o.pending.parts {
+		if p.shard.dropped {
+			continue
+		}
+		b.add(p.shard, engine.Output{Seq: p.seq, Changes: p.changes, Effects: p.effects, Asks: p.asks})
+	}
+	o.pending = b
+}
+
+// fenced drops the shards that the fence names; the others' changes are sent again.
+func (o *owner) fenced(done committed) {
+	for _, p := range done.batch.parts {
+		if slices.Contains(fencedShards(done.err), p.shard.id) {
+			o.log.Warn("scheduler: late commit refused, the shard has a new owner", "shard", p.shard.id, "epoch", p.shard.epoch)
+			o.drop(p.shard, notOwner(p.shard.id))
+		}
+	}
+	o.resubmit(done.batch.without(func(s *shard) bool { return s.dropped }))
+}
+
+// oneByOne finds the shard whose data Postgres refuses; only that one is loaded anew.
+func (o *owner) oneByOne(ctx context.Context, b *batch) {
+	for _, p := range b.parts {
+		single := &batch{parts: []*part{p}, rows: len(p.changes)}
+		if err := o.write(context.WithoutCancel(ctx), single); err != nil {
+			o.log.Error("scheduler: shard's changes are refused, it is loaded anew", "shard", p.shard.id, "error", pg.Clean(err))
+			o.drop(p.shard, fault.Internal(err, "the change could not be stored"))
+			continue
+		}
+		o.letOut(ctx, single)
+	}
 }
 
 // serve answers requests to a shard, each in a goroutine of its own.

@@ -30,7 +30,9 @@ func (o *owner) own(t takenShard) {
 	o.shards[s.id] = s
 	o.retake = slices.DeleteFunc(o.retake, func(id int32) bool { return id == s.id })
 	for _, tenantID := range t.tenants {
-		o.want(s, s.core.LoadTenant(o.clock.now(), tenantID))
+		out := s.core.LoadTenant(o.clock.now(), tenantID)
+		s.nextWake = out.NextWake
+		o.pending.add(s, out)
 	}
 	wanted, err := proto.Marshal(&busv1.SessionsWanted{Shard: s.id, Epoch: s.epoch})
 	if err == nil {
@@ -91,7 +93,7 @@ func (o *owner) handOver(shards []int32) {
 		}
 		s.leaving, s.settled = true, s.core.Settled()
 		o.leaving++
-		o.want(s, s.core.HandOver(o.clock.now()))
+		o.pending.add(s, s.core.HandOver(o.clock.now()))
 	}
 }
 
@@ -102,7 +104,7 @@ func (o *owner) finishHandOver(ctx context.Context) {
 	}
 	over := make(map[bool][]lease.Lease) // by whether everything is known of them
 	for _, s := range o.sorted() {
-		if s.leaving && !o.pending.has(s) && !o.hasFlight(s) {
+		if s.leaving && !o.pending.has(s) && (o.inFlight == nil || !o.inFlight.has(s)) {
 			o.forget(s, notOwner(s.id))
 			over[s.settled] = append(over[s.settled], lease.Lease{Shard: s.id, Epoch: s.epoch})
 		}
@@ -150,7 +152,7 @@ func (o *owner) shutdown(ctx context.Context) {
 		e.call.done <- notOwner(e.shard.id)
 	}
 	o.intake = intake{}
-	for len(o.flights) > 0 {
+	if o.inFlight != nil {
 		o.afterCommit(ctx, <-o.committed)
 	}
 	clean := true

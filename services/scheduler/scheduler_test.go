@@ -360,7 +360,7 @@ func TestRunsAreCountedExactly(t *testing.T) {
 	}
 	rows, err := b.pool.Query(t.Context(), `
 		SELECT coalesce(c.state, h.state), coalesce(c.runs, 0), coalesce(h.runs, 0)
-		FROM (SELECT tenant_id, workflow_id, state, minute, sum(runs)::bigint AS runs FROM run_counts GROUP BY 1, 2, 3, 4) c FULL JOIN (
+		FROM run_counts c FULL JOIN (
 			SELECT tenant_id, workflow_id, state, ended_at / 60000000 AS minute, count(*) AS runs FROM history_runs GROUP BY 1, 2, 3, 4
 		) h USING (tenant_id, workflow_id, state, minute)`)
 	if err != nil {

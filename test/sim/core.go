@@ -81,9 +81,6 @@ func (c *core) stamp(in []engine.Input) []engine.Input {
 func (c *core) out(out engine.Output) engine.Output {
 	c.lines.wrote(&out)
 	c.lines.size(c.Resident(), c.s.w.now)
-	if c.s.w.broken == OverlapBlind {
-		out.After = 0
-	}
 	var early []engine.Effect
 	kept := out.Effects[:0:0]
 	for _, e := range out.Effects {

@@ -125,7 +125,6 @@ const (
 	NoEviction        Broken = "runs that nobody needs stay in memory"
 	DispatcherUnasked Broken = "dispatchers are not asked whether they live"
 	LostSessionKept   Broken = "a dispatcher goes on with a session that its owner takes for lost"
-	OverlapBlind      Broken = "a commit leaves beside one that it builds on"
 )
 
 // Seed is where to begin to look for a world that catches it: earlier ones are known not to.
@@ -140,6 +139,6 @@ func (b Broken) Seed() uint64 {
 func BrokenEngines() []Broken {
 	return []Broken{
 		EpochUnlocked, AckBeforeCommit, EffectBeforeOlder, SupersededApplied, ChildEarly, NoCensus, SlotFreedAtCancel, RefillFromHead, CallerOrder,
-		UnknownFailed, UnknownDone, SessionIgnored, TakeWithoutWait, EpochIgnored, NoEviction, DispatcherUnasked, LostSessionKept, OverlapBlind,
+		UnknownFailed, UnknownDone, SessionIgnored, TakeWithoutWait, EpochIgnored, NoEviction, DispatcherUnasked, LostSessionKept,
 	}
 }

@@ -68,7 +68,7 @@ func (s *scheduling) leave() {
 	w.notef("%s ends in order", s.name)
 	s.drive.Stop(func(c *scheduler.Commit) error {
 		for _, under := range slices.Clone(w.store.commits) {
-			if under.from != s || under.life != s.life || !under.Is(c) || w.rnd.IntN(4) == 0 {
+			if under.from != s || under.life != s.life || w.rnd.IntN(4) == 0 {
 				continue
 			}
 			if lost := w.store.lost(under); len(lost) > 0 {

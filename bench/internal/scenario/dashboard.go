@@ -167,7 +167,7 @@ func (s *dashboard) fillStatement(ctx context.Context) (string, error) {
 			insert into run_labels select tenant_id, class, key, value, run_id from runs, jsonb_each_text(convert_from(labels, 'UTF8')::jsonb)
 		)
 		insert into run_counts (tenant_id, workflow_id, state, minute, runs) select tenant_id, workflow_id, state, minute, count(*) from runs group by 1, 2, 3, 4
-		on conflict (tenant_id, workflow_id, state, minute, slot) do update set runs = run_counts.runs + excluded.runs`, nil
+		on conflict (tenant_id, workflow_id, state, minute) do update set runs = run_counts.runs + excluded.runs`, nil
 }
 
 // turn makes every read many times, one call after the other. Its value is the slowest read's.

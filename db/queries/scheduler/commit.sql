@@ -126,9 +126,8 @@ FROM unnest(@tenant_ids::bigint[], @worker_ids::uuid[], @sessions::bigint[], @cl
 WHERE worker_sessions.tenant_id = n.tenant_id AND worker_sessions.worker_id = n.worker_id AND worker_sessions.session = n.session;
 
 -- name: CountRuns :exec
--- Runs by the minute they ended in. Written with the commit that ends them, so that the counts are exact: a batch touches few buckets. Commits under way at
--- a time have different slots.
-INSERT INTO run_counts (tenant_id, workflow_id, state, minute, slot, runs)
-SELECT r.tenant_id, r.workflow_id, r.state, r.minute, @slot::smallint, r.runs
+-- Runs by the minute they ended in. Written with the commit that ends them, so that the counts are exact: a batch touches few buckets.
+INSERT INTO run_counts (tenant_id, workflow_id, state, minute, runs)
+SELECT r.tenant_id, r.workflow_id, r.state, r.minute, r.runs
 FROM unnest(@tenant_ids::bigint[], @workflow_ids::bigint[], @states::text[], @minutes::bigint[], @runs::bigint[]) AS r (tenant_id, workflow_id, state, minute, runs)
-ON CONFLICT (tenant_id, workflow_id, state, minute, slot) DO UPDATE SET runs = run_counts.runs + excluded.runs;
+ON CONFLICT (tenant_id, workflow_id, state, minute) DO UPDATE SET runs = run_counts.runs + excluded.runs;

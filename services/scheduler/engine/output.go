@@ -9,9 +9,6 @@ type Output struct {
 	Effects  []Effect
 	Asks     []Ask
 	NextWake int64 // microseconds of engine time; 0: nothing is due
-	// After is the first step not known to be durable that these changes build on, because it changed one of the same runs; 0: none. Changes that build
-	// on none of them may be stored beside them, in any order. Those of sessions stand by themselves.
-	After int64
 }
 
 // Change is something to write. Each is one of the types below.

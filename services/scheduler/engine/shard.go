@@ -352,9 +352,6 @@ func (s *Shard) touchRun(r *run) {
 func (s *Shard) flush() {
 	for _, r := range s.touched {
 		r.dirty = false
-		if r.lastSeq > s.committed && r.lastSeq < s.seq && (s.out.After == 0 || r.lastSeq < s.out.After) {
-			s.out.After = r.lastSeq
-		}
 		r.lastSeq = s.seq
 		if r.rows[0].State.Final() {
 			s.flushFinal(r)
