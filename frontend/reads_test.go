@@ -51,7 +51,7 @@ func TestLabelsStayInTheAddress(t *testing.T) {
 	if strings.Contains(page.Body.String(), "1,234") {
 		t.Error("counts that are not of the labels are shown beside them")
 	}
-	for label, said := range map[string]string{"prod": "“prod” is no label", "%3Dprod": "is no label", "env%3Da&label=env%3Db": "a run has one value for “env”"} {
+	for label, said := range map[string]string{"prod": "“prod” is no label", "%3Dprod": "is no label", "env%3Da&label=env%3Db": "A run has one value for “env”"} {
 		bad := b.get("/t/acme/runs?label=" + label)
 		wantStatus(t, bad, http.StatusBadRequest)
 		wantText(t, bad, said)
