@@ -19,7 +19,8 @@ ALTER TABLE run_labels ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant_reads ON run_labels FOR SELECT TO tenon_reader USING (tenant_id = current_tenant());
 CREATE POLICY engine_all ON run_labels TO tenon_engine USING (true) WITH CHECK (true);
 
--- As before, and for run_labels too.
+-- As before, and for run_labels too, in the order in which commits and readers lock the tables: neither may wait for a table while it holds one that the
+-- maker of partitions waits for.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION ensure_partitions(the_class smallint, from_ms bigint, to_ms bigint, width_ms bigint) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -31,7 +32,7 @@ DECLARE
   name text;
 BEGIN
   PERFORM pg_advisory_xact_lock(7321, the_class);
-  FOREACH parent IN ARRAY ARRAY['history_runs', 'history_tasks', 'attempts', 'payloads', 'logs', 'child_runs', 'run_labels'] LOOP
+  FOREACH parent IN ARRAY ARRAY['run_labels', 'child_runs', 'history_runs', 'history_tasks', 'attempts', 'payloads', 'logs'] LOOP
     key_column := CASE parent WHEN 'payloads' THEN 'id' WHEN 'child_runs' THEN 'parent_run_id' ELSE 'run_id' END;
     class_table := format('%s_c%s', parent, the_class);
     IF to_regclass(class_table) IS NULL THEN
@@ -63,6 +64,7 @@ BEGIN
     WHERE p.relname ~ ('^(history_runs|history_tasks|attempts|payloads|logs|child_runs|run_labels)_c' || the_class || '$')
       AND c.relname ~ '_[0-9]+$'
       AND substring(c.relname FROM '[0-9]+$')::bigint + width_ms <= before_ms
+    ORDER BY array_position('{run_labels,child_runs,history_runs,history_tasks,attempts,payloads,logs}'::text[], regexp_replace(p.relname, '_c[0-9]+$', '')), c.relname
   LOOP
     EXECUTE format('DROP TABLE %I', child);
     dropped := dropped + 1;
