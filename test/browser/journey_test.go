@@ -36,6 +36,7 @@ func (o *outside) start() error {
 	o.process = o.install.ProcessWith(func(cfg *app.Config) {
 		_ = cfg.Listener.Close()
 		cfg.Listener = listener
+		cfg.Grace = time.Minute // so that the worker keeps its task over a restart however slow: another attempt would log its line again
 	})
 	return nil
 }
