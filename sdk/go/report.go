@@ -13,8 +13,9 @@ import (
 )
 
 // reporter delivers reports: what gathers while a call is under way leaves with the next. Another call leaves beside it when it is full, so that a
-// busy worker goes on while the server stores what it has done, or when few reports are under way, so that those of an idle one don't wait for each other. A report stays until the server has answered it for
-// good. Of one assignment's reports only one is under way, and of those that have not left only the newest is sent, since each implies those before.
+// busy worker goes on while the server stores what it has done, or when few reports are under way, so that those of an idle one don't wait for each
+// other. A report stays until the server has answered it for good. Of one assignment's reports only one is under way, and of those that have not left
+// only the newest is sent, since each implies those before.
 type reporter struct {
 	w *Worker
 

@@ -24,7 +24,7 @@ func completedReport(n int) *workersv1.Report {
 	return r
 }
 
-// Beside a call that is under way another leaves only when it is full, at most four do, and never two with news of one assignment.
+// While many reports are under way another call leaves only when it is full, at most four do, and never two with news of one assignment.
 func TestReportCallsLeaveFullOrAlone(t *testing.T) {
 	t.Parallel()
 	p := newReporter(&Worker{client: &Client{cfg: clientConfig{backoff: backoff{10 * time.Second, 10 * time.Second}}}})
@@ -71,6 +71,43 @@ func TestReportCallsLeaveFullOrAlone(t *testing.T) {
 	if batch, wait := p.take(now.Add(time.Minute)); len(batch) != fullReport || wait != 0 {
 		t.Errorf("%d reports leave after the pause, wait %s", len(batch), wait)
 	}
+}
+
+// While few reports are under way, the next ones leave beside them, each as soon as it is there, and never two of one assignment.
+func TestFewReportsWaitForNone(t *testing.T) {
+	t.Parallel()
+	p := newReporter(&Worker{client: &Client{}})
+	p.open()
+	now := time.Now()
+	take := func(want int) []*pendingReport {
+		t.Helper()
+		batch, _ := p.take(now)
+		if len(batch) != want {
+			t.Fatalf("%d reports leave, want %d", len(batch), want)
+		}
+		return batch
+	}
+	var first []*pendingReport
+	for n := range fewReports - 1 {
+		p.put(completedReport(n))
+		select {
+		case <-p.wake:
+		default:
+			t.Fatalf("nobody is woken for report %d", n)
+		}
+		if batch := take(1); n == 0 {
+			first = batch
+		}
+	}
+	p.put(completedReport(0))
+	take(0) // its assignment has one under way
+	p.put(completedReport(100))
+	p.put(completedReport(101))
+	take(0) // with both there would be more than few
+	p.finished(first, nil)
+	take(0)
+	p.put(completedReport(102))
+	take(0)
 }
 
 // A task's start is told once it has run for a while, and never when it ends before.

@@ -112,7 +112,7 @@ func TestKilledWorkerLosesNothing(t *testing.T) {
 	if verdict.Acknowledged != c.Recorder.Acknowledgements() || verdict.Acknowledged < clients*batch {
 		t.Errorf("%d of %d acknowledged runs were judged", verdict.Acknowledged, c.Recorder.Acknowledgements())
 	}
-	if again < 1 || again > slots || verdict.LostAttempts > again {
+	if again < 1 || again > slots || verdict.LostAttempts > slots {
 		t.Errorf("%d executions were repeated and %d attempts were lost with a worker of %d slots", again, verdict.LostAttempts, slots)
 	}
 }
